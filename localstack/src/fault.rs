@@ -1,0 +1,82 @@
+//! What can be made to go wrong with a stand-in while it runs.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// A stand-in that faults are switched on for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Service {
+    /// The instance metadata service.
+    Imds,
+    /// The EC2 query API.
+    Ec2,
+    /// The STS query API.
+    Sts,
+    /// The Route 53 REST API.
+    Route53,
+    /// The authoritative DNS servers (all of them; each server also has a switch of its own).
+    Dns,
+}
+
+/// How a stand-in misbehaves. The default is not at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fault {
+    /// Wait this many milliseconds before each answer.
+    pub delay_ms: u64,
+    /// Take the request and never answer it.
+    pub drop: bool,
+    /// Answer with this HTTP status (5xx), or for DNS with SERVFAIL, in place of the real answer.
+    pub fail: Option<u16>,
+    /// Answer as the service does when its rate limit is exceeded.
+    pub throttle: bool,
+    /// Answer with bytes that the protocol does not allow.
+    pub malformed: bool,
+    /// The fault ends by itself after this many requests; `None` is until it is cleared.
+    pub requests: Option<u32>,
+}
+
+impl Fault {
+    /// The wait before each answer.
+    #[must_use]
+    pub fn delay(&self) -> Duration {
+        Duration::from_millis(self.delay_ms)
+    }
+}
+
+/// The switches of every service: shared, changed while the services run.
+#[derive(Clone, Debug, Default)]
+pub struct Faults(Arc<Mutex<BTreeMap<Service, Fault>>>);
+
+impl Faults {
+    /// Makes `service` misbehave as `fault` says from its next request on.
+    pub fn set(&self, service: Service, fault: Fault) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(service, fault);
+    }
+
+    /// Every service behaves again.
+    pub fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The fault that the request at hand meets; counts it against `requests`.
+    #[must_use]
+    pub fn meet(&self, service: Service) -> Fault {
+        let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(fault) = faults.get_mut(&service) else { return Fault::default() };
+        let met = *fault;
+        if let Some(left) = &mut fault.requests {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                faults.remove(&service);
+            }
+        }
+        met
+    }
+}

@@ -1,0 +1,32 @@
+//! Stand-ins for everything that tagalong talks to, so that it runs, is tested and is demonstrated without AWS.
+//!
+//! Reading order: `world` (the account's state) with `instance` and `zone`, `fault` (what can be made to go wrong),
+//! `http` (the plumbing), `imds`, `ec2`, `sts`, `route53` (each one service), `aws` (one endpoint for the three APIs),
+//! `dns` (authoritative server with RFC 2136 and TSIG), `black_hole`, `control` (change all of it over HTTP while it
+//! runs), `running` (everything on a thread of its own).
+
+pub mod aws;
+pub mod black_hole;
+pub mod control;
+pub mod dns;
+pub mod fault;
+pub mod imds;
+pub mod instance;
+pub mod journal;
+pub mod name;
+pub mod running;
+pub mod world;
+pub mod zone;
+
+mod bucket;
+mod clock;
+mod credentials;
+mod ec2;
+mod form;
+mod http;
+mod naming;
+mod pattern;
+mod rest_error;
+mod route53;
+mod sts;
+mod xml;

@@ -1,0 +1,78 @@
+//! Trying again, with full jitter and inside a deadline (AWS Architecture Blog, "Exponential Backoff and Jitter").
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::ports::{Clock, Disposition, Failure, Situation};
+
+/// Waits between tries.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// When it is over.
+    pub deadline: Instant,
+    /// How often the wait has doubled.
+    tries: u32,
+}
+
+impl Patience {
+    /// Patience until `deadline`.
+    #[must_use]
+    pub fn until(deadline: Instant) -> Self {
+        Self { deadline, tries: 0 }
+    }
+
+    /// Waits before the next try; `false` when there is no time for one.
+    pub async fn wait(&mut self, at_least: Duration, clock: &dyn Clock) -> bool {
+        let spread = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
+        self.tries += 1;
+        let wait = at_least + spread.mul_f64(clock.jitter());
+        if Instant::now() + wait >= self.deadline {
+            return false;
+        }
+        sleep(wait).await;
+        true
+    }
+}
+
+/// Tries until it works, until it never will, or until the deadline.
+///
+/// # Errors
+/// The last failure; one that says that the time was up when nothing had failed before.
+pub async fn insist<T, E: Situation + 'static>(
+    deadline: Instant,
+    clock: &dyn Clock,
+    mut attempt: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, Failure> {
+    let mut patience = Patience::until(deadline);
+    let mut last = None;
+    loop {
+        let error = match timeout_at(deadline, attempt()).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(last.unwrap_or_else(out_of_time)),
+        };
+        let failure = Failure::of(&error);
+        let after = match error.disposition() {
+            Disposition::Retry { after } => after,
+            Disposition::Replan => Duration::ZERO,
+            Disposition::Hold => return Err(failure),
+        };
+        if !patience.wait(after, clock).await {
+            return Err(failure);
+        }
+        last = Some(failure);
+    }
+}
+
+/// The failure of a try that was under way when the time was up.
+#[must_use]
+pub fn out_of_time() -> Failure {
+    Failure::told(
+        "the deadline came before an answer",
+        Some("see which server is silent, or give more time with `--deadline`"),
+    )
+}
+
+const FIRST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(5);

@@ -1,0 +1,174 @@
+//! Journey 1: publish who this host is. Wanted names → observe → plan → remember → apply → remember.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{
+    notebook::Notebook,
+    patience::{Patience, out_of_time},
+};
+use crate::{
+    core::{
+        name::Name,
+        naming::Wish,
+        ownership::OwnerId,
+        plan::{Blocked, Plan, RrsetSwap, plan},
+        reason::Reason,
+    },
+    ports::{Backend, Clock, Disposition, Failure, Situation as _, error::BackendError},
+};
+
+/// What one backend shall publish for this host.
+pub struct Registration<'a> {
+    /// Who we are.
+    pub owner: &'a OwnerId,
+    /// The backend's name.
+    pub name: &'a str,
+    /// The backend.
+    pub backend: &'a dyn Backend,
+    /// The names that it shall hold; none to withdraw.
+    pub desired: &'a BTreeMap<Name, Wish>,
+    /// Names to take back although the ledger does not know them.
+    pub also_retired: BTreeSet<Name>,
+    /// The memory.
+    pub notebook: &'a Notebook<'a>,
+    /// The time.
+    pub clock: &'a dyn Clock,
+    /// When it must be over.
+    pub deadline: Instant,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Registered {
+    /// The backend's name.
+    pub backend: String,
+    /// Where it publishes.
+    pub place: String,
+    /// What was changed.
+    pub done: Vec<RrsetSwap>,
+    /// What was right already.
+    pub unchanged: Vec<Name>,
+    /// What is somebody else's.
+    pub blocked: Vec<Blocked>,
+    /// What was left out by rule.
+    pub skipped: Vec<(Name, Reason)>,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+}
+
+impl Registered {
+    /// The outcome of a backend that could not even be opened.
+    pub fn failed(backend: &str, failure: Failure) -> Self {
+        Self { backend: backend.to_owned(), failures: vec![failure], ..Self::default() }
+    }
+
+    /// Whether everything wanted stands.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty() && self.blocked.is_empty()
+    }
+}
+
+impl Registration<'_> {
+    /// Reads what stands and plans the way from there: journey 1 up to the point where something would be sent.
+    ///
+    /// # Errors
+    /// The backend cannot be read.
+    pub async fn plan(&self) -> Result<Plan, BackendError> {
+        let mut retired = self.notebook.ledger().retired(self.name, self.desired);
+        retired.extend(self.also_retired.iter().cloned());
+        let names = self
+            .desired
+            .keys()
+            .chain(retired.iter().filter(|name| !self.desired.contains_key(name)));
+        let observed = self.backend.observe(&names.cloned().collect::<Vec<_>>()).await?;
+        Ok(plan(self.owner, self.desired, &retired, &observed))
+    }
+
+    /// The whole journey, again and again until it is done, until it can never be, or until the deadline.
+    pub async fn run(&self) -> Registered {
+        let mut outcome = Registered {
+            backend: self.name.to_owned(),
+            place: self.backend.place(),
+            ..Registered::default()
+        };
+        let mut patience = Patience::until(self.deadline);
+        let mut lost_races = 0;
+        loop {
+            let pass = self.pass(&mut outcome);
+            let error = match timeout_at(self.deadline, pass).await {
+                Ok(None) => return outcome,
+                Ok(Some(error)) => error,
+                Err(_) => {
+                    if outcome.failures.is_empty() {
+                        outcome.failures.push(out_of_time());
+                    }
+                    return outcome;
+                }
+            };
+            outcome.failures = vec![Failure::of(&error)];
+            let again = match error.disposition() {
+                // Lost races are planned again at once, and not for ever: two writers may keep each other busy.
+                Disposition::Replan if lost_races < MOST_LOST_RACES => {
+                    lost_races += 1;
+                    Instant::now() < self.deadline
+                }
+                Disposition::Replan => patience.wait(Duration::from_millis(200), self.clock).await,
+                Disposition::Retry { after } => patience.wait(after, self.clock).await,
+                Disposition::Hold => false,
+            };
+            if !again {
+                return outcome;
+            }
+        }
+    }
+
+    /// One time through; the error is what stands in the way of more.
+    async fn pass(&self, outcome: &mut Registered) -> Option<BackendError> {
+        let plan = match self.plan().await {
+            Ok(plan) => plan,
+            Err(error) => return Some(error),
+        };
+        outcome.failures.clear();
+        outcome.blocked.clone_from(&plan.blocked);
+        outcome.skipped.clone_from(&plan.skipped);
+        outcome.unchanged.clone_from(&plan.unchanged);
+        let now = self.clock.now();
+        if let Err(error) = self.notebook.note(|ledger| ledger.note_before(self.name, &plan, now)) {
+            // A name that we could forget is one that nobody would ever take back: do not publish it.
+            outcome.failures.push(Failure::of(&error));
+            return None;
+        }
+        let mut done = Plan { changes: Vec::new(), ..plan.clone() };
+        let mut stopped = None;
+        for change in &plan.changes {
+            match self.backend.apply(change).await {
+                Ok(()) => {
+                    tracing::info!(backend = self.name, zone = %change.zone, swaps = change.swaps.len(), "published");
+                    outcome.done.extend(change.swaps.iter().cloned());
+                    done.changes.push(change.clone());
+                }
+                // The other zones are not to suffer from it.
+                Err(error) if error.disposition() == Disposition::Hold => {
+                    outcome.failures.push(Failure::of(&error));
+                }
+                Err(error) => stopped = Some(error),
+            }
+        }
+        if let Err(error) =
+            self.notebook.note(|ledger| ledger.note_after(self.name, &done, self.desired, now))
+        {
+            outcome.failures.push(Failure::of(&error));
+        }
+        stopped
+    }
+}
+
+/// Races lost in a row before we step back.
+const MOST_LOST_RACES: u32 = 3;

@@ -1,0 +1,118 @@
+//! What a pass did, in one place: one summary line, the failures, and whether it was good.
+
+use std::fmt;
+
+use super::{
+    registration::Registered,
+    resolution::{Action, Resolved},
+};
+use crate::ports::Failure;
+
+/// The outcome of a pass.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// Who this host is.
+    pub instance_id: Option<String>,
+    /// Each backend's outcome.
+    pub registered: Vec<Registered>,
+    /// The resolver's outcome; `None` when that part did not come to an end.
+    pub resolved: Option<Resolved>,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+    /// What went wrong before the parts began.
+    pub failures: Vec<Failure>,
+}
+
+impl Report {
+    /// Whether everything that was asked for is so.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.failures().next().is_none() && self.registered.iter().all(Registered::is_good)
+    }
+
+    /// Everything that went wrong.
+    pub fn failures(&self) -> impl Iterator<Item = &Failure> {
+        let registered = self.registered.iter().flat_map(|part| &part.failures);
+        let resolved = self.resolved.iter().flat_map(|part| &part.failures);
+        self.failures.iter().chain(registered).chain(resolved)
+    }
+
+    /// Everything that the operator should know, of all parts.
+    pub fn notices(&self) -> impl Iterator<Item = String> {
+        let resolved = self.resolved.iter().flat_map(|part| part.notices.clone());
+        let skipped = self
+            .registered
+            .iter()
+            .flat_map(|part| part.skipped.iter().map(|(_, reason)| reason.to_string()));
+        self.notices.iter().cloned().chain(skipped).chain(resolved)
+    }
+}
+
+impl fmt::Display for Report {
+    /// `published web-1.corp. A 10.0.1.23; 1 unchanged · resolvers 10.0.0.2, 10.0.0.3 (1 of 3 not used)`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut parts = Vec::new();
+        for part in &self.registered {
+            parts.push(registered(part));
+        }
+        if self.registered.is_empty() {
+            parts.push("nothing to publish".to_owned());
+        }
+        parts.extend(self.resolved.as_ref().map(resolved));
+        f.write_str(&parts.join(" · "))
+    }
+}
+
+fn registered(part: &Registered) -> String {
+    let mut told = Vec::new();
+    let after = |swap: &crate::core::plan::RrsetSwap| {
+        // The marker goes without saying.
+        let set =
+            swap.after.as_ref().filter(|_| swap.key.rtype != crate::core::rrset::RrType::Txt)?;
+        Some(format!("{} {set}", swap.key))
+    };
+    let published = part.done.iter().filter_map(after).collect::<Vec<_>>();
+    let withdrawn = part
+        .done
+        .iter()
+        .filter(|swap| swap.after.is_none() && swap.key.rtype != crate::core::rrset::RrType::Txt);
+    let withdrawn = withdrawn.map(|swap| swap.key.to_string()).collect::<Vec<_>>();
+    if !published.is_empty() {
+        told.push(format!("published {}", published.join(", ")));
+    }
+    if !withdrawn.is_empty() {
+        told.push(format!("withdrew {}", withdrawn.join(", ")));
+    }
+    if !part.unchanged.is_empty() {
+        told.push(format!("{} unchanged", part.unchanged.len()));
+    }
+    if !part.blocked.is_empty() {
+        let names = part.blocked.iter().map(|blocked| blocked.name.to_string()).collect::<Vec<_>>();
+        told.push(format!("left alone {}", names.join(", ")));
+    }
+    if !part.failures.is_empty() {
+        told.push("failed".to_owned());
+    }
+    if told.is_empty() {
+        told.push("nothing to do".to_owned());
+    }
+    format!("{}: {}", part.backend, told.join("; "))
+}
+
+fn resolved(part: &Resolved) -> String {
+    let addresses = part.in_use.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let addresses = if addresses.is_empty() { "none" } else { addresses.as_str() };
+    let left_out = part.ranking.left_out.len();
+    let known = left_out + part.ranking.usable.len();
+    let aside = if left_out == 0 {
+        String::new()
+    } else {
+        format!(" ({left_out} of {known} do not serve)")
+    };
+    match &part.action {
+        Action::Unmanaged => "resolver left alone".to_owned(),
+        Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
+        Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
+        Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
+    }
+}

@@ -1,0 +1,222 @@
+//! Journey 3: find and use the living DNS servers. Listed servers → probe → rank → render → hand to the manager.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+};
+
+use super::notebook::Notebook;
+use crate::{
+    core::{
+        ledger::KnownServers,
+        resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
+        servers::{Health, Here, NameServer, Ranking, rank},
+    },
+    ports::{Clock, Failure, Prober, ResolverManager},
+};
+
+/// What the resolver shall use.
+pub struct Resolution<'a> {
+    /// What the directory said.
+    pub listed: Result<Vec<NameServer>, Failure>,
+    /// Who probes.
+    pub prober: &'a dyn Prober,
+    /// Who owns the resolver.
+    pub manager: &'a dyn ResolverManager,
+    /// What is set beside servers.
+    pub policy: &'a ResolverPolicy,
+    /// Where this host stands.
+    pub here: Here,
+    /// The servers to use when nothing else answers.
+    pub fallback: Vec<NameServer>,
+    /// The port of servers in resolv.conf, which cannot say one: 53, but in tests.
+    pub port: u16,
+    /// The memory.
+    pub notebook: &'a Notebook<'a>,
+    /// The time.
+    pub clock: &'a dyn Clock,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Resolved {
+    /// What is in the resolver now.
+    pub in_use: Vec<IpAddr>,
+    /// Every server that was asked, best first, and why.
+    pub ranking: Ranking,
+    /// What was done.
+    pub action: Action,
+    /// Who owns the resolver, and because of which clues.
+    pub owner: String,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+}
+
+/// What was done to the resolver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Action {
+    /// It was as it should be.
+    #[default]
+    Unchanged,
+    /// It was set.
+    Written {
+        /// The content before.
+        before: String,
+        /// The content after.
+        after: String,
+    },
+    /// It was left as it is although it is not what is wanted.
+    Kept(&'static str),
+    /// It is not ours to set, by configuration.
+    Unmanaged,
+}
+
+/// Whether the journey ends before it sets anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Set the resolver.
+    Apply,
+    /// Only say what would be set.
+    Plan,
+}
+
+impl Resolution<'_> {
+    /// The whole journey.
+    pub async fn run(&self, mode: Mode) -> Resolved {
+        let mut outcome = Resolved::default();
+        let verdict = self.manager.verdict();
+        let clues = verdict.because.iter().map(ToString::to_string).collect::<Vec<_>>().join(" · ");
+        outcome.owner = format!("{} because: {clues}", verdict.owner);
+        let current = match self.manager.current() {
+            Ok(current) => current.unwrap_or_default(),
+            Err(error) => {
+                outcome.failures.push(Failure::of(&error));
+                return outcome;
+            }
+        };
+        outcome.in_use = current.nameservers();
+        let listed = self.listed(mode, &mut outcome);
+        let present = outcome
+            .in_use
+            .iter()
+            .map(|address| NameServer::at(SocketAddr::new(*address, self.port)));
+        let present = present.collect::<Vec<_>>();
+        let health = self.probe(listed.iter().chain(&present)).await;
+        outcome.ranking = rank(&listed, &health, &self.here, &outcome.in_use);
+        tracing::info!(ranking = ?outcome.ranking, "ranked");
+        let lives =
+            |server: &NameServer| matches!(health.get(&server.address), Some(Health::Alive(_)));
+        let (wanted, otherwise) = match wanted(&outcome.ranking, self.policy) {
+            Some(wanted) => (Some(wanted), ""),
+            None if present.iter().any(lives) => {
+                (None, "no listed server serves, and a server in use does")
+            }
+            None => {
+                (self.fallback(&mut outcome).await, "no server serves; a silent one may come back")
+            }
+        };
+        match wanted {
+            Some(wanted) => self.hand_over(&current, &wanted, mode, &mut outcome),
+            None => {
+                outcome.action = Action::Kept(otherwise);
+                if listed.is_empty() && outcome.failures.is_empty() {
+                    outcome.action = Action::Kept("no DNS servers are known");
+                } else if !present.iter().any(lives) {
+                    outcome.failures.push(Failure::told(
+                        "no DNS server answers",
+                        Some("see the servers' own state"),
+                    ));
+                }
+            }
+        }
+        outcome
+    }
+
+    /// The servers to choose from: the list, or the last good one when there is none, or an empty one.
+    fn listed(&self, mode: Mode, outcome: &mut Resolved) -> Vec<NameServer> {
+        let known = self.notebook.ledger().servers;
+        let why = match &self.listed {
+            Ok(servers) if !servers.is_empty() => {
+                let now = self.clock.now();
+                let remember = |ledger: &mut crate::core::ledger::Ledger| {
+                    if ledger.servers.as_ref().is_none_or(|known| known.servers != *servers) {
+                        ledger.servers = Some(KnownServers { servers: servers.clone(), at: now });
+                    }
+                };
+                if mode == Mode::Apply
+                    && let Err(error) = self.notebook.note(remember)
+                {
+                    outcome.failures.push(Failure::of(&error));
+                }
+                return servers.clone();
+            }
+            Ok(_) => "no running instance carries the tag of DNS servers".to_owned(),
+            Err(failure) => {
+                // With a last good list the resolver is served; without one this part of the pass has failed.
+                if known.is_none() {
+                    outcome.failures.push(failure.clone());
+                }
+                failure.to_string()
+            }
+        };
+        match known {
+            Some(known) => {
+                let age = self.clock.now().saturating_sub(known.at);
+                outcome.notices.push(format!("{why}; the list of {age} s ago is used"));
+                known.servers
+            }
+            None => {
+                outcome.notices.push(why);
+                Vec::new()
+            }
+        }
+    }
+
+    async fn probe<'s>(
+        &self,
+        servers: impl Iterator<Item = &'s NameServer>,
+    ) -> BTreeMap<SocketAddr, Health> {
+        let mut distinct: Vec<&NameServer> = Vec::new();
+        for server in servers {
+            if distinct.iter().all(|known| known.address != server.address) {
+                distinct.push(server);
+            }
+        }
+        let probes = distinct
+            .into_iter()
+            .map(|server| async { (server.address, self.prober.probe(server).await) });
+        futures_util::future::join_all(probes).await.into_iter().collect()
+    }
+
+    /// What the fallback makes of the resolver, if it answers; our search list and options are the discovered servers'.
+    async fn fallback(&self, outcome: &mut Resolved) -> Option<Wanted> {
+        let health = self.probe(self.fallback.iter()).await;
+        let ranking = rank(&self.fallback, &health, &self.here, &outcome.in_use);
+        let wanted = wanted(&ranking, self.policy)?;
+        outcome.notices.push(
+            "no discovered server serves; the VPC's resolver is used until one does".to_owned(),
+        );
+        Some(wanted)
+    }
+
+    fn hand_over(&self, current: &ResolvConf, wanted: &Wanted, mode: Mode, outcome: &mut Resolved) {
+        if current.says(wanted) {
+            return;
+        }
+        if mode == Mode::Apply
+            && let Err(error) = self.manager.apply(wanted)
+        {
+            outcome.failures.push(Failure::of(&error));
+            return;
+        }
+        outcome.in_use.clone_from(&wanted.nameservers);
+        outcome.action = Action::Written {
+            before: current.to_string(),
+            after: current.with(wanted).to_string(),
+        };
+        tracing::info!(servers = ?wanted.nameservers, "resolver set");
+    }
+}

@@ -1,0 +1,96 @@
+//! Where records are published. To add a backend:
+//!
+//! 1. write `backend/NAME.rs` with a type that implements [`Backend`]: `observe` reads from the authority, `apply` is one
+//!    compare and swap; lower every [`Guard`](crate::core::plan::Guard), and say in a table what each becomes;
+//! 2. add its variant to `config::BackendConfig`, its keys to `config/schema.rs`, and an arm to [`open`];
+//! 3. add one line to the subjects of `tests/it/conformance.rs`, and make the suite pass.
+
+pub mod memory;
+pub mod rfc2136;
+pub mod route53;
+
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+
+use aws_config::SdkConfig;
+
+use self::{rfc2136::Rfc2136, route53::Route53};
+use crate::{
+    config::{
+        BackendConfig,
+        secret::{SecretError, tsig_key},
+    },
+    core::name::Name,
+    ports::Backend,
+};
+
+/// What backends share.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// How AWS is called.
+    pub aws: &'a SdkConfig,
+    /// Which AWS.
+    pub partition: &'a str,
+    /// This host's VPC: `(region, id)`.
+    pub vpc: Option<(&'a str, &'a str)>,
+    /// The fleet's DNS servers, for a backend that uses those.
+    pub discovered: Vec<SocketAddr>,
+    /// Zone ids that Route 53 gave before.
+    pub zone_ids: BTreeMap<Name, String>,
+}
+
+/// A backend, and what it learnt that is worth remembering.
+#[derive(Clone)]
+pub enum Opened {
+    /// Dynamic updates.
+    Rfc2136(Arc<Rfc2136>),
+    /// Route 53.
+    Route53(Arc<Route53>),
+}
+
+impl Opened {
+    /// The backend as the journeys know it.
+    #[must_use]
+    pub fn port(&self) -> &dyn Backend {
+        match self {
+            Self::Rfc2136(backend) => backend.as_ref(),
+            Self::Route53(backend) => backend.as_ref(),
+        }
+    }
+
+    /// Zone ids to remember.
+    #[must_use]
+    pub fn zone_ids(&self) -> BTreeMap<Name, String> {
+        match self {
+            Self::Rfc2136(_) => BTreeMap::new(),
+            Self::Route53(backend) => backend.zone_ids(),
+        }
+    }
+}
+
+/// Opens the backend `name`.
+///
+/// # Errors
+/// Its key cannot be used.
+pub fn open(
+    name: &str,
+    config: &BackendConfig,
+    around: Surroundings<'_>,
+) -> Result<Opened, SecretError> {
+    match config {
+        BackendConfig::Rfc2136 { servers, key_file } => {
+            let servers = servers.clone().unwrap_or(around.discovered);
+            let key = key_file.as_deref().map(tsig_key).transpose()?;
+            Ok(Opened::Rfc2136(Arc::new(Rfc2136::new(name, servers, key))))
+        }
+        BackendConfig::Route53 { zone_id, endpoint } => {
+            let settings = route53::Settings {
+                zone_id: zone_id.clone(),
+                endpoint: endpoint.clone(),
+                partition: around.partition,
+                vpc: around.vpc,
+                known: around.zone_ids,
+            };
+            Ok(Opened::Route53(Arc::new(Route53::new(around.aws, settings))))
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A change to the prerequisites and updates of RFC 2136.
+
+use crate::{
+    core::plan::{Guard, RrsetSwap, ZoneChange},
+    wire::message::{Prerequisite, Update},
+};
+
+/// The two sections of the UPDATE message that carries out `change`.
+///
+/// An RRset is replaced by deleting it and adding its new values: with both in one message the zone never lacks it, and
+/// the message can be sent twice without harm.
+#[must_use]
+pub fn lower(change: &ZoneChange) -> (Vec<Prerequisite>, Vec<Update>) {
+    let guards = change.guards.iter().map(|guard| match guard {
+        Guard::NameNotInUse(name) => Prerequisite::NameNotInUse(name.clone()),
+        Guard::Unchanged(key, set) => Prerequisite::RrsetExistsExactly(key.clone(), set.clone()),
+        Guard::Absent(key) => Prerequisite::RrsetDoesNotExist(key.clone()),
+    });
+    let unused =
+        |swap: &RrsetSwap| change.guards.contains(&Guard::NameNotInUse(swap.key.name.clone()));
+    let befores = change.swaps.iter().filter(|swap| !unused(swap)).map(|swap| match &swap.before {
+        Some(before) => Prerequisite::RrsetExistsExactly(swap.key.clone(), before.clone()),
+        None => Prerequisite::RrsetDoesNotExist(swap.key.clone()),
+    });
+    let mut prerequisites: Vec<Prerequisite> = Vec::new();
+    for prerequisite in guards.chain(befores) {
+        if !prerequisites.contains(&prerequisite) {
+            prerequisites.push(prerequisite);
+        }
+    }
+    let updates = change.swaps.iter().flat_map(|swap| {
+        let delete = swap.before.as_ref().map(|_| Update::DeleteRrset(swap.key.clone()));
+        let add =
+            swap.after.as_ref().map(|after| Update::AddToRrset(swap.key.clone(), after.clone()));
+        delete.into_iter().chain(add)
+    });
+    (prerequisites, updates.collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{
+        name::Name,
+        reason::Reason,
+        rrset::{Rdata, RrType, Rrset, RrsetKey},
+    };
+
+    fn key(rtype: RrType) -> RrsetKey {
+        RrsetKey::new("a.x".parse::<Name>().unwrap(), rtype)
+    }
+
+    fn set(last: u8) -> Rrset {
+        Rrset::new(60, [Rdata::A([10, 0, 0, last].into())])
+    }
+
+    #[test]
+    fn a_new_name_needs_one_prerequisite_only() {
+        let change = ZoneChange {
+            zone: "x".parse().unwrap(),
+            guards: vec![Guard::NameNotInUse("a.x".parse().unwrap())],
+            swaps: vec![RrsetSwap {
+                key: key(RrType::A),
+                before: None,
+                after: Some(set(1)),
+                because: Reason::Vacant,
+            }],
+        };
+        let (prerequisites, updates) = lower(&change);
+        assert_eq!(prerequisites, [Prerequisite::NameNotInUse("a.x".parse().unwrap())]);
+        assert_eq!(updates, [Update::AddToRrset(key(RrType::A), set(1))]);
+    }
+
+    #[test]
+    fn a_swap_is_conditional_on_what_was_read_and_happens_in_one_message() {
+        let change = ZoneChange {
+            zone: "x".parse().unwrap(),
+            guards: vec![Guard::Absent(key(RrType::Cname))],
+            swaps: vec![
+                RrsetSwap {
+                    key: key(RrType::A),
+                    before: Some(set(1)),
+                    after: Some(set(2)),
+                    because: Reason::Ours,
+                },
+                RrsetSwap {
+                    key: key(RrType::Txt),
+                    before: Some(set(3)),
+                    after: None,
+                    because: Reason::Retired,
+                },
+                RrsetSwap {
+                    key: key(RrType::Aaaa),
+                    before: None,
+                    after: Some(set(4)),
+                    because: Reason::Ours,
+                },
+            ],
+        };
+        let (prerequisites, updates) = lower(&change);
+        assert_eq!(
+            prerequisites,
+            [
+                Prerequisite::RrsetDoesNotExist(key(RrType::Cname)),
+                Prerequisite::RrsetExistsExactly(key(RrType::A), set(1)),
+                Prerequisite::RrsetExistsExactly(key(RrType::Txt), set(3)),
+                Prerequisite::RrsetDoesNotExist(key(RrType::Aaaa)),
+            ]
+        );
+        assert_eq!(
+            updates,
+            [
+                Update::DeleteRrset(key(RrType::A)),
+                Update::AddToRrset(key(RrType::A), set(2)),
+                Update::DeleteRrset(key(RrType::Txt)),
+                Update::AddToRrset(key(RrType::Aaaa), set(4)),
+            ]
+        );
+    }
+}

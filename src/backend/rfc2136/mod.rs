@@ -1,0 +1,224 @@
+//! Publishing by dynamic update (RFC 2136) signed with TSIG (RFC 8945).
+//!
+//! One round of queries, side by side, tells the records and the zone of every name: a query for SOA below a zone's apex is
+//! answered with the zone's SOA. A server that is not the zone's primary leads to it by the SOA's MNAME. Queries are signed
+//! as updates are, so that both meet the same view, and a wrong key is found out before anything is sent.
+
+mod lower;
+mod observe;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Mutex,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use self::observe::Seen;
+use crate::{
+    core::{
+        name::Name,
+        plan::{Observed, ZoneChange},
+    },
+    ports::{Backend, error::BackendError},
+    sys::clock::now,
+    wire::{
+        exchange::{ExchangeError, Peer, Timing},
+        key::TsigKey,
+        message::{Rcode, Soa, update},
+        tsig::TsigError,
+    },
+};
+
+/// The backend: its servers in order of preference, and what was learnt about zones.
+#[derive(Debug)]
+pub struct Rfc2136 {
+    name: String,
+    servers: Vec<SocketAddr>,
+    key: Option<TsigKey>,
+    zones: Mutex<BTreeMap<Name, Home>>,
+}
+
+/// Where a zone is at home.
+#[derive(Clone, Debug)]
+struct Home {
+    server: SocketAddr,
+    soa: Soa,
+}
+
+impl Rfc2136 {
+    /// The backend `name` with these servers.
+    #[must_use]
+    pub fn new(name: &str, servers: Vec<SocketAddr>, key: Option<TsigKey>) -> Self {
+        Self { name: name.to_owned(), servers, key, zones: Mutex::new(BTreeMap::new()) }
+    }
+
+    fn peer(&self, server: SocketAddr) -> Peer<'_> {
+        Peer { server, key: self.key.as_ref(), clock: now, timing: TIMING }
+    }
+
+    fn home(&self, zone: &Name) -> Option<Home> {
+        self.zones.lock().ok()?.get(zone).cloned()
+    }
+
+    fn remember(&self, server: SocketAddr, soa: &Soa) {
+        if let Ok(mut zones) = self.zones.lock() {
+            zones.insert(soa.zone.clone(), Home { server, soa: soa.clone() });
+        }
+    }
+
+    /// Asks the servers in turn; the first that can tell is believed, the worst that was said is reported.
+    async fn observe_anywhere(
+        &self,
+        names: &[Name],
+    ) -> Result<(SocketAddr, Vec<Seen>), BackendError> {
+        let mut failure = None;
+        for server in &self.servers {
+            match self.observe_at(*server, names).await {
+                Ok(seen) => return Ok((*server, seen)),
+                // Silence says less than any answer.
+                Err(error @ BackendError::NoAnswer { .. }) => failure = failure.or(Some(error)),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| BackendError::NoServers { backend: self.name.clone() }))
+    }
+
+    async fn send(&self, server: SocketAddr, change: &ZoneChange) -> Result<(), BackendError> {
+        let (prerequisites, updates) = lower::lower(change);
+        let unencodable =
+            |error| BackendError::Failed { action: "encoding the update", source: Box::new(error) };
+        let request = update(&change.zone, &prerequisites, &updates).map_err(unencodable)?;
+        let zone = &change.zone;
+        let answer = self
+            .peer(server)
+            .ask(&request)
+            .await
+            .map_err(|error| self.situation(error, zone, "update"))?;
+        match answer.rcode {
+            Rcode::NOERROR => Ok(()),
+            Rcode::YXDOMAIN | Rcode::YXRRSET | Rcode::NXRRSET | Rcode::NXDOMAIN => {
+                Err(BackendError::Conflict { zone: zone.clone() })
+            }
+            rcode => Err(answered(server, rcode, zone, "update")),
+        }
+    }
+
+    /// The situation that an exchange without a believable answer is.
+    fn situation(
+        &self,
+        error: ExchangeError,
+        zone: &Name,
+        operation: &'static str,
+    ) -> BackendError {
+        let key = |key: &TsigKey| (key.name().clone(), key.algorithm().to_string());
+        match (error, self.key.as_ref().map(key)) {
+            (
+                ExchangeError::Unverified { server, error: Some(TsigError::BadKey), .. },
+                Some((key, algorithm)),
+            ) => BackendError::BadKey { server, key, algorithm },
+            (
+                ExchangeError::Unverified { server, error: Some(TsigError::BadSig), .. },
+                Some((key, _)),
+            ) => BackendError::BadSignature { server, key },
+            (ExchangeError::Unverified { server, rcode, error: None }, _)
+                if rcode != Rcode::NOERROR =>
+            {
+                answered(server, rcode, zone, operation)
+            }
+            (ExchangeError::BadTime { server, skew }, _) => BackendError::BadTime { server, skew },
+            (error, _) => {
+                BackendError::NoAnswer { backend: self.name.clone(), source: Box::new(error) }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Backend for Rfc2136 {
+    async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
+        if names.is_empty() {
+            return Ok(Observed::default());
+        }
+        let (server, seen) = self.observe_anywhere(names).await?;
+        let mut observed = Observed::default();
+        let mut elsewhere: BTreeMap<SocketAddr, BTreeSet<Name>> = BTreeMap::new();
+        for one in seen {
+            match (one.soa, one.authoritative) {
+                (Some(soa), true) => {
+                    self.remember(server, &soa);
+                    observed.zones.insert(one.name, soa.zone);
+                    observed.records.extend(one.records);
+                }
+                // A cache or a forwarder told: what counts is what the primary says.
+                (Some(soa), false) => {
+                    if let Some(primary) = self.primary(server, &soa).await {
+                        elsewhere.entry(primary).or_default().insert(one.name);
+                    }
+                }
+                (None, _) => {}
+            }
+        }
+        for (primary, names) in elsewhere {
+            let names: Vec<Name> = names.into_iter().collect();
+            for one in self.observe_at(primary, &names).await? {
+                if let (Some(soa), true) = (one.soa, one.authoritative) {
+                    self.remember(primary, &soa);
+                    observed.zones.insert(one.name, soa.zone);
+                    observed.records.extend(one.records);
+                }
+            }
+        }
+        Ok(observed)
+    }
+
+    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+        let unknown = || BackendError::NoServers { backend: self.name.clone() };
+        let home = self.home(&change.zone).ok_or_else(unknown)?;
+        let refused = match self.send(home.server, change).await {
+            Err(
+                error @ (BackendError::Refused { .. }
+                | BackendError::NotAuth { .. }
+                | BackendError::Answered { .. }),
+            ) => error,
+            outcome => return outcome,
+        };
+        // A secondary says one of these; the primary may say yes.
+        match self.primary(home.server, &home.soa).await.filter(|primary| *primary != home.server) {
+            Some(primary) => {
+                self.remember(primary, &home.soa);
+                self.send(primary, change).await
+            }
+            None => Err(refused),
+        }
+    }
+
+    fn place(&self) -> String {
+        let servers = self.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match &self.key {
+            Some(key) => format!("{servers} (TSIG {})", key.name()),
+            None => format!("{servers} (unsigned)"),
+        }
+    }
+}
+
+fn answered(
+    server: SocketAddr,
+    rcode: Rcode,
+    zone: &Name,
+    operation: &'static str,
+) -> BackendError {
+    let zone = zone.clone();
+    match rcode {
+        Rcode::REFUSED => BackendError::Refused { server, zone, operation },
+        Rcode::NOTAUTH => BackendError::NotAuth { server, zone },
+        Rcode::NOTZONE => BackendError::NotZone { server, zone },
+        rcode => BackendError::Answered { server, zone, operation, rcode: rcode.to_string() },
+    }
+}
+
+/// One server's share of a pass: it is on the same network, and there may be others to ask.
+const TIMING: Timing =
+    Timing { retransmit: Duration::from_millis(300), limit: Duration::from_millis(2500) };

@@ -1,0 +1,175 @@
+//! What one server says about names: their zones and their records, in one round of queries.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{Rfc2136, answered};
+use crate::{
+    core::{
+        name::Name,
+        ownership::records_at,
+        rrset::{Rdata, Records, RrType},
+    },
+    ports::error::BackendError,
+    wire::{
+        exchange::{ExchangeError, Peer},
+        message::{Question, Rcode, Recursion, Request, Response, Soa, query},
+        tsig::TsigError,
+    },
+};
+
+/// What a server said about one name.
+pub(super) struct Seen {
+    pub(super) name: Name,
+    /// The zone that holds the name; `None` when the server does not serve one.
+    pub(super) soa: Option<Soa>,
+    pub(super) authoritative: bool,
+    /// Whether there is such a name in the zone.
+    exists: bool,
+    pub(super) records: Records,
+}
+
+impl Seen {
+    fn nothing(name: Name) -> Self {
+        Self { name, soa: None, authoritative: false, exists: false, records: Records::new() }
+    }
+}
+
+impl Rfc2136 {
+    /// Reads `names` at `server`.
+    pub(super) async fn observe_at(
+        &self,
+        server: SocketAddr,
+        names: &[Name],
+    ) -> Result<Vec<Seen>, BackendError> {
+        let mut questions = Vec::new();
+        for name in names {
+            questions.extend(questions_about(name).iter().map(|question| (name, *question)));
+        }
+        let answers = self.ask(server, &questions).await?;
+        let mut seen: Vec<Seen> = Vec::new();
+        for ((name, question), answer) in questions.into_iter().zip(answers) {
+            if seen.last().is_none_or(|last| last.name != *name) {
+                seen.push(Seen::nothing(name.clone()));
+            }
+            let Some(one) = seen.last_mut() else { continue };
+            if question == Question::Soa {
+                one.authoritative = answer.authoritative;
+                one.exists = answer.rcode == Rcode::NOERROR;
+                one.soa = answer.soa.filter(|soa| name.is_within(&soa.zone) && !is_empty_zone(soa));
+            } else {
+                one.records.extend(answer.answers.into_iter().filter(|(key, _)| key.name == *name));
+            }
+        }
+        self.look_closer(server, &mut seen).await?;
+        Ok(seen)
+    }
+
+    /// A name that exists, and at which nothing was found, holds other types, or only names below it: ask for all.
+    async fn look_closer(&self, server: SocketAddr, seen: &mut [Seen]) -> Result<(), BackendError> {
+        let is_unclear = |one: &Seen| {
+            one.exists && one.authoritative && records_at(&one.name, &one.records).next().is_none()
+        };
+        let unclear = seen
+            .iter()
+            .filter(|one| is_unclear(one))
+            .map(|one| one.name.clone())
+            .collect::<Vec<_>>();
+        let questions = unclear.iter().map(|name| (name, Question::Any)).collect::<Vec<_>>();
+        if questions.is_empty() {
+            return Ok(());
+        }
+        for (name, answer) in unclear.iter().zip(self.ask(server, &questions).await?) {
+            for one in seen.iter_mut().filter(|one| one.name == *name) {
+                one.records.extend(
+                    answer.answers.clone().into_iter().filter(|(key, _)| key.name == *name),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn ask(
+        &self,
+        server: SocketAddr,
+        questions: &[(&Name, Question)],
+    ) -> Result<Vec<Response>, BackendError> {
+        let unencodable =
+            |error| BackendError::Failed { action: "encoding the query", source: Box::new(error) };
+        let requests =
+            questions.iter().map(|(name, question)| query(name, *question, Recursion::Desired));
+        let requests: Vec<Request> = requests.collect::<Result<_, _>>().map_err(unencodable)?;
+        let answers = self.peer(server).ask_all(&requests).await;
+        let mut responses = Vec::new();
+        for ((name, question), answer) in questions.iter().zip(answers) {
+            let response = match answer {
+                Ok(response) => response,
+                Err(error) => self.doubt(server, error, name, *question).await?,
+            };
+            match response.rcode {
+                // Refused: the server does not serve the zone, and does not look elsewhere.
+                Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::REFUSED => responses.push(response),
+                rcode => return Err(answered(server, rcode, name, "query")),
+            }
+        }
+        Ok(responses)
+    }
+
+    /// A resolver or a secondary may not know the key, and can still say who the primary is.
+    async fn doubt(
+        &self,
+        server: SocketAddr,
+        error: ExchangeError,
+        name: &Name,
+        question: Question,
+    ) -> Result<Response, BackendError> {
+        let unknown_key =
+            matches!(&error, ExchangeError::Unverified { error: Some(TsigError::BadKey), .. });
+        let refused = self.situation(error, name, "query");
+        if !unknown_key {
+            return Err(refused);
+        }
+        let unsigned = Peer { key: None, ..self.peer(server) };
+        let Ok(request) = query(name, question, Recursion::Desired) else { return Err(refused) };
+        match unsigned.ask(&request).await {
+            Ok(response) if !response.authoritative => Ok(response),
+            // The zone's own authority does not know the key.
+            _ => Err(refused),
+        }
+    }
+
+    /// The address of a zone's primary, by the SOA's MNAME, as `server` knows it.
+    pub(super) async fn primary(&self, server: SocketAddr, soa: &Soa) -> Option<SocketAddr> {
+        let questions = [Question::Type(RrType::A), Question::Type(RrType::Aaaa)];
+        let requests =
+            questions.iter().map(|question| query(&soa.mname, *question, Recursion::Desired));
+        let peer = Peer { key: None, ..self.peer(server) };
+        let answers = peer.ask_all(&requests.collect::<Result<Vec<_>, _>>().ok()?).await;
+        let values =
+            answers.into_iter().flatten().flat_map(|response| response.answers.into_values());
+        let address = values.flat_map(|set| set.values).find_map(|value| match value {
+            Rdata::A(address) => Some(IpAddr::V4(address)),
+            Rdata::Aaaa(address) => Some(IpAddr::V6(address)),
+            _ => None,
+        });
+        Some(SocketAddr::new(address?, server.port()))
+    }
+}
+
+/// What to ask about a name: the types that are ours there, the marker, and the zone. An alias answers to any of them.
+fn questions_about(name: &Name) -> &'static [Question] {
+    if name.is_reverse() {
+        &[Question::Type(RrType::Ptr), Question::Type(RrType::Txt), Question::Soa]
+    } else {
+        &[
+            Question::Type(RrType::A),
+            Question::Type(RrType::Aaaa),
+            Question::Type(RrType::Txt),
+            Question::Soa,
+        ]
+    }
+}
+
+/// Whether a zone is one of those that resolvers answer for by themselves, empty (RFC 6303): nobody can update it.
+fn is_empty_zone(soa: &Soa) -> bool {
+    soa.mname == soa.zone && matches!(soa.rname.as_str(), "." | "nobody.invalid.")
+}

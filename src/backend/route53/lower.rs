@@ -1,0 +1,246 @@
+//! A change to a Route 53 ChangeBatch, and Route 53's record sets to records.
+//!
+//! Route 53 has no prerequisites. But a batch is a transaction, DELETE fails unless values and TTL are exactly those that
+//! stand, and CREATE fails if anything does. So DELETE of what was read followed by CREATE of what is wanted is a compare
+//! and swap, and the guards become:
+//!
+//! | guard          | in a batch                                                              |
+//! |----------------|-------------------------------------------------------------------------|
+//! | `NameNotInUse` | the swaps' own CREATEs: two hosts that race both create the marker      |
+//! | `Unchanged`    | DELETE and CREATE of the same set                                       |
+//! | `Absent`       | nothing: the only one is CNAME, which Route 53 itself never lets beside others |
+
+use aws_sdk_route53::{
+    error::BuildError,
+    types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType as Type},
+};
+
+use crate::core::{
+    name::Name,
+    plan::{Guard, ZoneChange},
+    rrset::{Rdata, RrType, Rrset, RrsetKey},
+};
+
+/// The batch that carries out `change`.
+///
+/// # Errors
+/// A record set cannot be built; every one that a plan holds can.
+pub fn lower(change: &ZoneChange) -> Result<ChangeBatch, BuildError> {
+    let kept = change.guards.iter().filter_map(|guard| match guard {
+        Guard::Unchanged(key, set) => Some((key, Some(set), Some(set))),
+        Guard::NameNotInUse(_) | Guard::Absent(_) => None,
+    });
+    let swapped =
+        change.swaps.iter().map(|swap| (&swap.key, swap.before.as_ref(), swap.after.as_ref()));
+    let mut batch = ChangeBatch::builder().comment("tagalong");
+    for (key, before, after) in kept.chain(swapped) {
+        for (action, set) in [(ChangeAction::Delete, before), (ChangeAction::Create, after)] {
+            if let Some(set) = set {
+                batch = batch.changes(
+                    Change::builder()
+                        .action(action)
+                        .resource_record_set(record_set(key, set)?)
+                        .build()?,
+                );
+            }
+        }
+    }
+    batch.build()
+}
+
+fn record_set(key: &RrsetKey, set: &Rrset) -> Result<ResourceRecordSet, BuildError> {
+    let mut built = ResourceRecordSet::builder()
+        .name(route53_name(&key.name))
+        .r#type(Type::from(key.rtype.to_string().as_str()))
+        .ttl(i64::from(set.ttl));
+    for value in &set.values {
+        built = built.resource_records(ResourceRecord::builder().value(value.to_string()).build()?);
+    }
+    built.build()
+}
+
+/// A name with its octets outside letters, digits, `-` and `_` as octal escapes, which is how Route 53 writes them.
+#[must_use]
+pub fn route53_name(name: &Name) -> String {
+    let labels = name.wire_labels().map(|label| {
+        label.iter().fold(String::new(), |text, octet| match octet {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => format!("{text}{}", char::from(*octet)),
+            _ => format!("{text}\\{octet:03o}"),
+        })
+    });
+    labels.map(|label| format!("{label}.")).collect()
+}
+
+/// A name as Route 53 writes it; `None` when it is none.
+#[must_use]
+pub fn name_of(text: &str) -> Option<Name> {
+    let mut labels = Vec::new();
+    for label in text.trim_end_matches('.').split('.') {
+        let mut octets = Vec::new();
+        let mut rest = label;
+        while let Some(first) = rest.chars().next() {
+            let octal = rest
+                .strip_prefix('\\')
+                .and_then(|escape| u8::from_str_radix(escape.get(..3)?, 8).ok());
+            let taken = match octal {
+                Some(octet) => {
+                    octets.push(octet);
+                    4
+                }
+                None => {
+                    octets.extend(first.to_string().bytes());
+                    first.len_utf8()
+                }
+            };
+            rest = rest.get(taken..).unwrap_or_default();
+        }
+        labels.push(octets);
+    }
+    Name::from_labels(labels).ok()
+}
+
+/// What stands at a name, as far as it is an ordinary record set; anything else (an alias target, a routing policy) becomes
+/// a value of a type that we do not know, so that the name counts as somebody's.
+#[must_use]
+pub fn rrset_of(set: &ResourceRecordSet) -> Option<(RrsetKey, Rrset)> {
+    let name = name_of(set.name())?;
+    let rtype = set.r#type().as_str();
+    let plain = set.alias_target().is_none() && set.set_identifier().is_none();
+    let values = set.resource_records().iter().map(|record| rdata(rtype, record.value()));
+    let values = if plain { values.collect::<Option<Vec<_>>>() } else { None };
+    let ttl = set.ttl().and_then(|ttl| u32::try_from(ttl).ok()).unwrap_or_default();
+    let values =
+        values.filter(|values| !values.is_empty()).unwrap_or_else(|| vec![unknown(rtype, set)]);
+    let key = RrsetKey::new(name, values.first().map_or(RrType::Other(0), Rdata::rtype));
+    Some((key, Rrset::new(ttl, values)))
+}
+
+fn rdata(rtype: &str, value: &str) -> Option<Rdata> {
+    match rtype {
+        "A" => value.parse().ok().map(Rdata::A),
+        "AAAA" => value.parse().ok().map(Rdata::Aaaa),
+        "PTR" => name_of(value).map(Rdata::Ptr),
+        "CNAME" => name_of(value).map(Rdata::Cname),
+        "TXT" => strings(value).map(Rdata::Txt),
+        _ => None,
+    }
+}
+
+/// A set of a type or a form that we do not write: opaque, under a number that no plan touches.
+fn unknown(rtype: &str, set: &ResourceRecordSet) -> Rdata {
+    let number = match rtype {
+        "CNAME" => 5,
+        "MX" => 15,
+        "NS" => 2,
+        "SOA" => 6,
+        "SRV" => 33,
+        "CAA" => 257,
+        _ => PRIVATE_TYPE,
+    };
+    let text = format!("{rtype} {:?}", set.set_identifier());
+    Rdata::Other { rtype: number, octets: text.into_bytes() }
+}
+
+/// The character strings of a TXT value: quoted, `\"` and `\\` and `\ooo` inside.
+fn strings(value: &str) -> Option<Vec<Vec<u8>>> {
+    let mut strings = Vec::new();
+    let mut rest = value.trim();
+    while let Some(mut inner) = rest.strip_prefix('"') {
+        let mut octets = Vec::new();
+        loop {
+            let first = inner.chars().next()?;
+            inner = inner.get(first.len_utf8()..)?;
+            match first {
+                '"' => break,
+                '\\' => match inner.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+                    Some(octet) => {
+                        octets.push(octet);
+                        inner = inner.get(3..)?;
+                    }
+                    None => {
+                        let escaped = inner.chars().next()?;
+                        octets.extend(escaped.to_string().bytes());
+                        inner = inner.get(escaped.len_utf8()..)?;
+                    }
+                },
+                other => octets.extend(other.to_string().bytes()),
+            }
+        }
+        strings.push(octets);
+        rest = inner.trim_start();
+    }
+    (rest.is_empty() && !strings.is_empty()).then_some(strings)
+}
+
+/// From the range for private use (RFC 6895 section 3.1).
+const PRIVATE_TYPE: u16 = 65280;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{plan::RrsetSwap, reason::Reason};
+
+    fn set(last: u8) -> Rrset {
+        Rrset::new(60, [Rdata::A([10, 0, 0, last].into())])
+    }
+
+    #[test]
+    fn a_swap_is_delete_exact_and_create_under_the_marker() {
+        let name: Name = "a.x".parse().unwrap();
+        let marker = Rrset::new(30, [Rdata::Txt(vec![b"m \"1\"".to_vec()])]);
+        let change = ZoneChange {
+            zone: "x".parse().unwrap(),
+            guards: vec![Guard::Unchanged(RrsetKey::new(name.clone(), RrType::Txt), marker)],
+            swaps: vec![RrsetSwap {
+                key: RrsetKey::new(name, RrType::A),
+                before: Some(set(1)),
+                after: Some(set(2)),
+                because: Reason::Ours,
+            }],
+        };
+        let batch = lower(&change).unwrap();
+        let told = batch.changes().iter().map(|change| {
+            let set = change.resource_record_set().unwrap();
+            let values = set
+                .resource_records()
+                .iter()
+                .map(ResourceRecord::value)
+                .collect::<Vec<_>>()
+                .join(",");
+            format!(
+                "{} {} {} {} {values}",
+                change.action(),
+                set.name(),
+                set.r#type(),
+                set.ttl().unwrap()
+            )
+        });
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                r#"DELETE a.x. TXT 30 "m \"1\"""#,
+                r#"CREATE a.x. TXT 30 "m \"1\"""#,
+                "DELETE a.x. A 60 10.0.0.1",
+                "CREATE a.x. A 60 10.0.0.2",
+            ]
+        );
+    }
+
+    #[test]
+    fn names_survive_route_53s_octal_escapes() {
+        let name: Name = r"*.a\047b\032.x".parse().unwrap();
+        assert_eq!(route53_name(&name), r"\052.a\057b\040.x.");
+        assert_eq!(name_of(&route53_name(&name)), Some(name));
+        assert_eq!(name_of("Web.X.").unwrap().to_string(), "web.x.");
+    }
+
+    #[test]
+    fn text_is_read_as_it_is_written() {
+        assert_eq!(
+            strings(r#""a \"b\" \\ \377" "c""#),
+            Some(vec![b"a \"b\" \\ \xff".to_vec(), b"c".to_vec()])
+        );
+        assert_eq!(strings("bare"), None);
+        assert_eq!(strings("\"open"), None);
+    }
+}

@@ -1,0 +1,272 @@
+//! Publishing in a Route 53 hosted zone: one list call for each name, one change call for each zone.
+//!
+//! Route 53 gives an account five calls a second, whoever makes them, so nothing is asked twice: the zone's id comes from the
+//! configuration or is found once and remembered; the state of a change is not polled. Throttling and
+//! PriorRequestNotComplete are tried again with full jitter by the SDK's standard mode, until the pass's deadline.
+
+mod lower;
+
+use std::{collections::BTreeMap, sync::Mutex};
+
+use async_trait::async_trait;
+use aws_config::{Region, SdkConfig};
+use aws_sdk_route53::{
+    Client,
+    config::Builder,
+    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    types::{RrType as Type, VpcRegion},
+};
+
+use self::lower::{lower, name_of, route53_name, rrset_of};
+use crate::{
+    core::{
+        name::Name,
+        plan::{Observed, ZoneChange},
+        rrset::Records,
+    },
+    ports::{Backend, error::BackendError},
+};
+
+/// What a Route 53 backend is made of.
+#[derive(Debug)]
+pub struct Settings<'a> {
+    /// The zone of the configuration.
+    pub zone_id: Option<String>,
+    /// The endpoint in place of AWS.
+    pub endpoint: Option<String>,
+    /// `aws`, `aws-cn`: which of AWS's Route 53.
+    pub partition: &'a str,
+    /// This host's VPC, whose private zones hold its names: `(region, id)`.
+    pub vpc: Option<(&'a str, &'a str)>,
+    /// Zone ids found before.
+    pub known: BTreeMap<Name, String>,
+}
+
+/// The backend.
+#[derive(Debug)]
+pub struct Route53 {
+    client: Client,
+    zone_id: Option<String>,
+    vpc: Option<(String, String)>,
+    zones: Mutex<BTreeMap<Name, String>>,
+}
+
+impl Route53 {
+    /// A backend that calls Route 53 as `shared` says.
+    #[must_use]
+    pub fn new(shared: &SdkConfig, settings: Settings<'_>) -> Self {
+        let mut config = Builder::from(shared).region(signing_region(settings.partition));
+        config.set_endpoint_url(settings.endpoint);
+        let zone_id = settings.zone_id.map(|id| bare_id(&id));
+        let vpc = settings.vpc.map(|(region, id)| (region.to_owned(), id.to_owned()));
+        Self {
+            client: Client::from_conf(config.build()),
+            zone_id,
+            vpc,
+            zones: Mutex::new(settings.known),
+        }
+    }
+
+    /// The ids of the zones that were needed, by name: worth remembering.
+    #[must_use]
+    pub fn zone_ids(&self) -> BTreeMap<Name, String> {
+        self.zones.lock().map(|zones| zones.clone()).unwrap_or_default()
+    }
+
+    /// The zone that holds `name`: the longest known one, or the one that Route 53 finds by name.
+    async fn zone_of(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
+        if let Some(found) = self.known_zone_of(name) {
+            return Ok(Some(found));
+        }
+        if let Some(id) = &self.zone_id
+            && !self.zone_ids().values().any(|known| known == id)
+        {
+            self.learn(id).await?;
+            if let Some(found) = self.known_zone_of(name) {
+                return Ok(Some(found));
+            }
+        }
+        // The zone of the configuration does not hold it: a reverse name, mostly.
+        self.learn_private_zones().await?;
+        if let Some(found) = self.known_zone_of(name) {
+            return Ok(Some(found));
+        }
+        // Reverse names of private addresses are in private zones or nowhere.
+        if name.is_reverse() { Ok(None) } else { self.search(name).await }
+    }
+
+    fn known_zone_of(&self, name: &Name) -> Option<(Name, String)> {
+        let zones = self.zone_ids();
+        let holding = zones.into_iter().filter(|(zone, _)| name.is_within(zone));
+        holding.max_by_key(|(zone, _)| zone.labels().count())
+    }
+
+    /// The name of the zone with this id.
+    async fn learn(&self, id: &str) -> Result<(), BackendError> {
+        let answer = self
+            .client
+            .get_hosted_zone()
+            .id(id)
+            .send()
+            .await
+            .map_err(|error| failed(GET_ZONE, id, error))?;
+        let zone = answer.hosted_zone().and_then(|zone| name_of(zone.name()));
+        self.remember(zone.ok_or_else(|| BackendError::NoZone { zone_id: id.to_owned() })?, id);
+        Ok(())
+    }
+
+    /// The private zones that this host's VPC resolves, in one call.
+    async fn learn_private_zones(&self) -> Result<(), BackendError> {
+        let Some((region, vpc)) = &self.vpc else { return Ok(()) };
+        let region = VpcRegion::from(region.as_str());
+        let answer =
+            self.client.list_hosted_zones_by_vpc().vpc_id(vpc).vpc_region(region).send().await;
+        let answer = answer.map_err(|error| failed(LIST_VPC_ZONES, vpc, error))?;
+        for zone in answer.hosted_zone_summaries() {
+            if let Some(name) = name_of(zone.name()) {
+                self.remember(name, &bare_id(zone.hosted_zone_id()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the zone by its name, from the name itself upwards.
+    async fn search(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
+        let mut candidate = Some(name.clone());
+        while let Some(zone) = candidate.filter(|zone| zone.labels().count() > 1) {
+            let text = route53_name(&zone);
+            let answer =
+                self.client.list_hosted_zones_by_name().dns_name(&text).max_items(1).send().await;
+            let answer = answer.map_err(|error| failed(LIST_ZONES, &text, error))?;
+            let found = answer
+                .hosted_zones()
+                .iter()
+                .find(|found| name_of(found.name()).as_ref() == Some(&zone));
+            if let Some(found) = found {
+                let id = bare_id(found.id());
+                self.remember(zone.clone(), &id);
+                return Ok(Some((zone, id)));
+            }
+            candidate = zone.parent();
+        }
+        Ok(None)
+    }
+
+    fn remember(&self, zone: Name, id: &str) {
+        if let Ok(mut zones) = self.zones.lock() {
+            zones.insert(zone, id.to_owned());
+        }
+    }
+
+    async fn records_at(&self, zone_id: &str, name: &Name) -> Result<Records, BackendError> {
+        let answer = self
+            .client
+            .list_resource_record_sets()
+            .hosted_zone_id(zone_id)
+            .start_record_name(route53_name(name))
+            .start_record_type(Type::A)
+            .max_items(MOST_SETS)
+            .send()
+            .await;
+        let answer = answer.map_err(|error| failed(LIST_RECORDS, zone_id, error))?;
+        let sets = answer.resource_record_sets().iter().filter_map(rrset_of);
+        Ok(sets.filter(|(key, _)| key.name == *name).collect())
+    }
+}
+
+#[async_trait]
+impl Backend for Route53 {
+    async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
+        let mut observed = Observed::default();
+        for name in names {
+            if let Some((zone, id)) = self.zone_of(name).await? {
+                observed.records.extend(self.records_at(&id, name).await?);
+                observed.zones.insert(name.clone(), zone);
+            }
+        }
+        Ok(observed)
+    }
+
+    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+        let unknown = || BackendError::NoZone { zone_id: change.zone.to_string() };
+        let id = self.zone_ids().get(&change.zone).cloned().ok_or_else(unknown)?;
+        let unbuilt = |error| BackendError::Failed { action: CHANGE, source: Box::new(error) };
+        let batch = lower(change).map_err(unbuilt)?;
+        let answer = self
+            .client
+            .change_resource_record_sets()
+            .hosted_zone_id(&id)
+            .change_batch(batch)
+            .send()
+            .await;
+        match answer {
+            Ok(_) => Ok(()),
+            Err(error) if code(&error) == "InvalidChangeBatch" && is_lost_race(&error) => {
+                Err(BackendError::Conflict { zone: change.zone.clone() })
+            }
+            Err(error) => Err(failed(CHANGE, &id, error)),
+        }
+    }
+
+    fn place(&self) -> String {
+        match &self.zone_id {
+            Some(id) => format!("Route 53 zone {id}"),
+            None => "Route 53".to_owned(),
+        }
+    }
+}
+
+/// Route 53 is one service a partition, signed for one Region of it (AWS General Reference, "Route 53 endpoints").
+fn signing_region(partition: &str) -> Region {
+    Region::new(match partition {
+        "aws-cn" => "cn-northwest-1",
+        "aws-us-gov" => "us-gov-west-1",
+        _ => "us-east-1",
+    })
+}
+
+/// `Z1` of `/hostedzone/Z1`.
+fn bare_id(id: &str) -> String {
+    id.rsplit('/').next().unwrap_or(id).to_owned()
+}
+
+/// Whether a batch failed because the records are not what was read: that is how a lost race looks.
+fn is_lost_race<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    let text = error.as_service_error().and_then(|service| service.message()).unwrap_or_default();
+    ["already exists", "not found", "do not match", "conflicting"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
+    error.as_service_error().and_then(|service| service.code()).unwrap_or_default().to_owned()
+}
+
+fn failed<E, R>(action: &'static str, zone_id: &str, error: SdkError<E, R>) -> BackendError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    let code = code(&error);
+    let source = DisplayErrorContext(&error).to_string().into();
+    match code.as_str() {
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "InvalidClientTokenId"
+        | "SignatureDoesNotMatch"
+        | "ExpiredToken" => BackendError::NotAuthorized { action, source },
+        "Throttling" | "ThrottlingException" | "PriorRequestNotComplete" => {
+            BackendError::Throttled { action, source }
+        }
+        "NoSuchHostedZone" => BackendError::NoZone { zone_id: zone_id.to_owned() },
+        _ => BackendError::Failed { action, source },
+    }
+}
+
+const CHANGE: &str = "route53:ChangeResourceRecordSets";
+const GET_ZONE: &str = "route53:GetHostedZone";
+const LIST_RECORDS: &str = "route53:ListResourceRecordSets";
+const LIST_VPC_ZONES: &str = "route53:ListHostedZonesByVPC";
+const LIST_ZONES: &str = "route53:ListHostedZonesByName";
+/// More types than stand at one name.
+const MOST_SETS: i32 = 100;

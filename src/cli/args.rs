@@ -1,0 +1,79 @@
+//! What may stand on the command line.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+/// An EC2-native DNS registration agent: this host's name follows its address, and its resolver follows the fleet's DNS
+/// servers.
+///
+/// Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 `plan` found
+/// changes, 64 wrong usage.
+#[derive(Debug, Parser)]
+#[command(name = "tagalong", version, max_term_width = 100)]
+pub(super) struct Args {
+    /// The configuration [default: /etc/tagalong/config.toml, then config.d/*.toml beside it]
+    #[arg(long, global = true, value_name = "PATH", env = "TAGALONG_CONFIG")]
+    pub(super) config: Option<PathBuf>,
+
+    /// Where the agent keeps its memory
+    #[arg(long, global = true, value_name = "DIR", default_value = "/var/lib/tagalong")]
+    pub(super) state_dir: PathBuf,
+
+    /// Where the agent keeps what does not outlive a boot
+    #[arg(long, global = true, value_name = "DIR", default_value = "/run/tagalong")]
+    pub(super) run_dir: PathBuf,
+
+    /// The root of the files that it edits, for images, chroots and tests
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(super) root: PathBuf,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// One whole pass: publish this host's names, set its resolver, and exit
+    Once {
+        /// When it must be over, whatever hangs
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::config::duration::parse)]
+        deadline: Duration,
+    },
+    /// Show what would change, and why; nothing is sent
+    Plan,
+    /// Show what is published, which servers are in use, and who owns the resolver
+    Status,
+    /// Remove this host's own records
+    Withdraw {
+        /// When it must be over, whatever hangs
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::config::duration::parse)]
+        deadline: Duration,
+    },
+    /// Show or check the configuration
+    Config {
+        #[command(subcommand)]
+        verb: ConfigVerb,
+    },
+    /// Print shell completions
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub(super) enum ConfigVerb {
+    /// The effective value of every key, and where it comes from
+    Show,
+    /// Say whether the configuration can be used, and what is wrong with it
+    Check,
+}

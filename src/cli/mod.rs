@@ -1,0 +1,52 @@
+//! The command line: the only layer that knows every other. Verbs wire adapters to journeys and print what came of it.
+
+mod args;
+mod config;
+mod generate;
+mod once;
+mod plan;
+mod print;
+mod status;
+mod wiring;
+mod withdraw;
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser as _;
+
+use self::args::{Args, Verb};
+
+/// Runs the program with the process's arguments.
+#[must_use]
+pub fn main() -> ExitCode {
+    let started = Instant::now();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return print::usage(&error),
+    };
+    crate::telemetry::log::install();
+    let code = match &args.verb {
+        Verb::Once { deadline } => once::run(&args, *deadline, started),
+        Verb::Plan => plan::run(&args, started),
+        Verb::Status => status::run(&args, started),
+        Verb::Withdraw { deadline } => withdraw::run(&args, *deadline, started),
+        Verb::Config { verb } => config::run(&args, *verb, started),
+        Verb::Completions { shell } => generate::completions(*shell),
+        Verb::Man => generate::man(),
+    };
+    ExitCode::from(code as u8)
+}
+
+/// What the exit code says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Code {
+    /// Done.
+    Done = 0,
+    /// Something failed.
+    Failed = 1,
+    /// `plan` found changes.
+    Changes = 2,
+    /// The command line is wrong (EX_USAGE of sysexits(3)).
+    Usage = 64,
+}

@@ -1,0 +1,328 @@
+//! `tagalong plan`: what would change, as a diff, and why; nothing is sent, nothing is written.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use anstyle::{AnsiColor, Style};
+use serde::Serialize;
+
+use super::{
+    Code,
+    args::Args,
+    once::{Places, backends, discovered, refused, resolve, store_notices},
+    print,
+    wiring::{Host, deadline, open_store, runtime, settings},
+};
+use crate::{
+    agent::{
+        notebook::Notebook,
+        registration::Registration,
+        resolution::{Action, Mode, Resolved},
+    },
+    config::Manager,
+    core::{
+        ownership::OwnerId,
+        plan::{Plan, RrsetSwap},
+    },
+    ec2::imds::Patience,
+    ports::Failure,
+    sys::clock::SystemClock,
+};
+
+/// What `plan` found.
+#[derive(Default)]
+struct Found {
+    plans: Vec<(String, String, Plan)>,
+    resolved: Option<Resolved>,
+    notices: Vec<String>,
+    failures: Vec<Failure>,
+}
+
+pub(super) fn run(args: &Args, started: Instant) -> Code {
+    let Some(settings) = settings(args) else { return Code::Failed };
+    let places = Places::of(args);
+    let store = open_store(&places.state);
+    let found =
+        Notebook::open(&store).map_err(|error| vec![Failure::of(&error)]).and_then(|notebook| {
+            let host = Host::new(settings, &notebook, Patience::default())
+                .map_err(|errors| refused(errors).failures)?;
+            let runtime = runtime()
+                .map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;
+            let found = runtime.block_on(find(&host, &places, deadline(started, LIMIT)));
+            runtime.shutdown_background();
+            Ok(found)
+        });
+    let mut found = found.unwrap_or_else(|failures| Found { failures, ..Found::default() });
+    found.notices.extend(store_notices(&store));
+    show(args, &found)
+}
+
+async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) -> Found {
+    let mut found = Found::default();
+    let facts = match host.facts(deadline).await {
+        Ok(facts) => facts,
+        Err(failure) => {
+            found.failures.push(failure);
+            return found;
+        }
+    };
+    let mut known = match host.complete(Some(&facts)) {
+        Ok(known) => known,
+        Err(errors) => {
+            found.failures = refused(errors).failures;
+            return found;
+        }
+    };
+    found.notices = known.notices();
+    // A plan is asked for by a person: a tag that is missing is said at once, and not waited for.
+    let desired = match known.desired(host, tokio::time::Instant::now()).await {
+        Ok(desired) => desired,
+        Err(failure) => {
+            found.failures.push(failure);
+            BTreeMap::new()
+        }
+    };
+    let owner = OwnerId::new(&facts.identity.instance_id);
+    host.notebook.belongs_to(&owner);
+    let managed = known.config.resolver.manager != Manager::None;
+    let names = if found.failures.is_empty() {
+        backends(&known, &desired, host.notebook)
+    } else {
+        BTreeSet::new()
+    };
+    let listed = if managed || names.iter().any(|name| known.needs_discovery(name)) {
+        known.servers(deadline).await
+    } else {
+        Ok(Vec::new())
+    };
+    let nothing = BTreeMap::new();
+    for name in names {
+        let servers = if known.needs_discovery(&name) {
+            discovered(host.notebook, listed.clone())
+        } else {
+            Ok(Vec::new())
+        };
+        let opened = match servers
+            .and_then(|servers| known.open(&name, &servers, host.notebook.ledger().zone_ids))
+        {
+            Ok(opened) => opened,
+            Err(failure) => {
+                found.failures.push(failure);
+                continue;
+            }
+        };
+        let registration = Registration {
+            owner: &owner,
+            name: &name,
+            backend: opened.port(),
+            desired: desired.get(&name).unwrap_or(&nothing),
+            also_retired: BTreeSet::new(),
+            notebook: host.notebook,
+            clock: &SystemClock,
+            deadline,
+        };
+        match tokio::time::timeout_at(deadline, registration.plan()).await {
+            Ok(Ok(plan)) => found.plans.push((name.clone(), opened.port().place(), plan)),
+            Ok(Err(error)) => found.failures.push(Failure::of(&error)),
+            Err(_) => found.failures.push(crate::agent::patience::out_of_time()),
+        }
+    }
+    found.resolved = Some(resolve(host, &known, places, listed, Mode::Plan).await);
+    found
+}
+
+fn show(args: &Args, found: &Found) -> Code {
+    let resolved = found.resolved.as_ref();
+    found
+        .notices
+        .iter()
+        .chain(resolved.iter().flat_map(|part| &part.notices))
+        .for_each(print::notice);
+    let failures = found
+        .failures
+        .iter()
+        .chain(resolved.iter().flat_map(|part| &part.failures))
+        .collect::<Vec<_>>();
+    failures.iter().for_each(|failure| print::failure(failure));
+    let swaps = found
+        .plans
+        .iter()
+        .flat_map(|(_, _, plan)| plan.changes.iter().flat_map(|change| &change.swaps));
+    let swaps = swaps.collect::<Vec<_>>();
+    let sets_resolver = matches!(resolved.map(|part| &part.action), Some(Action::Written { .. }));
+    let blocked = found.plans.iter().flat_map(|(_, _, plan)| &plan.blocked).count();
+    if args.json {
+        print::data(json(found));
+    } else {
+        print::data(text(found));
+    }
+    if !failures.is_empty() {
+        Code::Failed
+    } else if !swaps.is_empty() || sets_resolver {
+        Code::Changes
+    } else if blocked > 0 {
+        Code::Failed
+    } else {
+        Code::Done
+    }
+}
+
+fn text(found: &Found) -> String {
+    let mut lines = Vec::new();
+    let (mut changes, mut zones, mut unchanged, mut blocked) = (0, 0, 0, 0);
+    for (_, place, plan) in &found.plans {
+        for change in &plan.changes {
+            zones += 1;
+            lines.push(format!("zone {} at {place}", change.zone));
+            for swap in &change.swaps {
+                changes += 1;
+                lines.push(format!("{}  {}", coloured(swap), swap.because));
+            }
+        }
+        for one in &plan.blocked {
+            lines.push(format!("! {} is left alone: {}", one.name, one.by));
+        }
+        unchanged += plan.unchanged.len();
+        blocked += plan.blocked.len();
+    }
+    let mut files = "";
+    if let Some(Action::Written { before, after }) =
+        found.resolved.as_ref().map(|part| &part.action)
+    {
+        lines.push("/etc/resolv.conf".to_owned());
+        lines.extend(diff(before, after));
+        files = ", resolv.conf would be set";
+    }
+    let blocked =
+        if blocked == 0 { "nothing blocked".to_owned() } else { format!("{blocked} blocked") };
+    lines.push(format!(
+        "{} in {}, {} unchanged, {blocked}{files}; nothing was sent",
+        count(changes, "change"),
+        count(zones, "zone"),
+        count(unchanged, "name"),
+    ));
+    lines.join("\n")
+}
+
+fn coloured(swap: &RrsetSwap) -> String {
+    let colour = match (&swap.before, &swap.after) {
+        (None, _) => AnsiColor::Green,
+        (_, None) => AnsiColor::Red,
+        _ => AnsiColor::Yellow,
+    };
+    print::styled(colour.on_default(), &swap.to_string())
+}
+
+/// The lines that go and those that come.
+fn diff(before: &str, after: &str) -> Vec<String> {
+    let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line));
+    let come = after.lines().filter(|line| !before.lines().any(|other| other == *line));
+    let row = |colour: AnsiColor, sign: &str, line: &str| {
+        print::styled(Style::new().fg_color(Some(colour.into())), &format!("{sign} {line}"))
+    };
+    gone.map(|line| row(AnsiColor::Red, "-", line))
+        .chain(come.map(|line| row(AnsiColor::Green, "+", line)))
+        .collect()
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+fn json(found: &Found) -> String {
+    #[derive(Serialize)]
+    struct Out {
+        changes: Vec<Swap>,
+        unchanged: Vec<String>,
+        blocked: Vec<Blocked>,
+        skipped: Vec<Skipped>,
+        resolv_conf: Option<File>,
+        failures: Vec<String>,
+    }
+    #[derive(Serialize)]
+    struct Swap {
+        backend: String,
+        zone: String,
+        name: String,
+        r#type: String,
+        before: Option<Set>,
+        after: Option<Set>,
+        because: String,
+    }
+    #[derive(Serialize)]
+    struct Set {
+        ttl: u32,
+        values: Vec<String>,
+    }
+    #[derive(Serialize)]
+    struct Blocked {
+        name: String,
+        because: String,
+    }
+    #[derive(Serialize)]
+    struct Skipped {
+        name: String,
+        because: String,
+    }
+    #[derive(Serialize)]
+    struct File {
+        before: String,
+        after: String,
+    }
+    let set = |set: &crate::core::rrset::Rrset| Set {
+        ttl: set.ttl,
+        values: set.values.iter().map(ToString::to_string).collect(),
+    };
+    let plans = || found.plans.iter().map(|(backend, _, plan)| (backend, plan));
+    let changes = plans().flat_map(|(backend, plan)| {
+        plan.changes.iter().flat_map(move |change| {
+            change.swaps.iter().map(move |swap| Swap {
+                backend: backend.clone(),
+                zone: change.zone.to_string(),
+                name: swap.key.name.to_string(),
+                r#type: swap.key.rtype.to_string(),
+                before: swap.before.as_ref().map(set),
+                after: swap.after.as_ref().map(set),
+                because: swap.because.to_string(),
+            })
+        })
+    });
+    let resolv_conf = match found.resolved.as_ref().map(|part| &part.action) {
+        Some(Action::Written { before, after }) => {
+            Some(File { before: before.clone(), after: after.clone() })
+        }
+        _ => None,
+    };
+    let out = Out {
+        changes: changes.collect(),
+        unchanged: plans()
+            .flat_map(|(_, plan)| plan.unchanged.iter().map(ToString::to_string))
+            .collect(),
+        blocked: plans()
+            .flat_map(|(_, plan)| {
+                plan.blocked
+                    .iter()
+                    .map(|one| Blocked { name: one.name.to_string(), because: one.by.to_string() })
+            })
+            .collect(),
+        skipped: plans()
+            .flat_map(|(_, plan)| {
+                plan.skipped
+                    .iter()
+                    .map(|(name, why)| Skipped { name: name.to_string(), because: why.to_string() })
+            })
+            .collect(),
+        resolv_conf,
+        failures: found
+            .failures
+            .iter()
+            .chain(found.resolved.iter().flat_map(|part| &part.failures))
+            .map(ToString::to_string)
+            .collect(),
+    };
+    serde_json::to_string_pretty(&out).unwrap_or_default()
+}
+
+const LIMIT: Duration = Duration::from_secs(30);

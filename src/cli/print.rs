@@ -1,0 +1,77 @@
+//! Everything that people read: the only place that writes to standard output and standard error.
+
+use std::{
+    fmt::Display,
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+
+use super::Code;
+use crate::ports::Failure;
+
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const NOTE: Style = AnsiColor::Yellow.on_default();
+const HINT: Style = AnsiColor::Cyan.on_default();
+
+/// Data: one or more lines to standard output. A reader that has gone away is no failure.
+pub(super) fn data(text: impl Display) {
+    let mut out = AutoStream::new(io::stdout().lock(), choice(anstream::stdout().current_choice()));
+    let _ = writeln!(out, "{text}");
+}
+
+/// Octets to standard output, as they are.
+pub(super) fn raw(octets: &[u8]) {
+    let _ = io::stdout().lock().write_all(octets);
+}
+
+/// A failure: what, what caused it, what to do.
+pub(super) fn failure(failure: &Failure) {
+    let mut texts = failure.texts.iter();
+    if let Some(first) = texts.next() {
+        line("error", ERROR, first);
+    }
+    for cause in texts {
+        line("  caused by", ERROR, cause);
+    }
+    for hint in &failure.hints {
+        line("  hint", HINT, hint);
+    }
+}
+
+/// An error that is told in one sentence.
+pub(super) fn error(text: impl Display) {
+    line("error", ERROR, &text.to_string());
+}
+
+/// Something that the operator should know, and that is no failure.
+pub(super) fn notice(text: impl Display) {
+    line("note", NOTE, &text.to_string());
+}
+
+/// What clap has to say: help and version are data, the rest is wrong usage.
+pub(super) fn usage(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { Code::Done as u8 })
+}
+
+/// A style around a text, for standard output.
+pub(super) fn styled(style: Style, text: &str) -> String {
+    format!("{style}{text}{style:#}")
+}
+
+fn line(head: &str, style: Style, text: &str) {
+    let mut out = AutoStream::new(io::stderr().lock(), choice(anstream::stderr().current_choice()));
+    let _ = writeln!(out, "{style}{head}:{style:#} {text}");
+}
+
+/// `NO_COLOR` is honoured even where the stream's own choice is not (no-color.org).
+fn choice(own: ColorChoice) -> ColorChoice {
+    if std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+        ColorChoice::Never
+    } else {
+        own
+    }
+}

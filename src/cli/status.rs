@@ -1,0 +1,239 @@
+//! `tagalong status`: what is published, which servers are in use and which are silent, who owns the resolver, how old the
+//! inputs are. It reads the memory and the resolver, probes the servers, and changes nothing.
+
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::{
+    Code,
+    args::Args,
+    once::{Places, resolve},
+    print,
+    wiring::{Host, now, open_store, runtime, settings},
+};
+use crate::{
+    agent::{
+        notebook::Notebook,
+        report::Report,
+        resolution::{Action, Mode, Resolved},
+    },
+    core::servers::Ranked,
+    ec2::imds::Patience,
+    ports::Failure,
+};
+
+/// What `status` shows; its JSON form is for other programs.
+#[derive(Serialize)]
+struct Status {
+    instance_id: Option<String>,
+    published: Vec<Published>,
+    servers: Vec<Server>,
+    /// Seconds since the list of servers last changed.
+    servers_age: Option<u64>,
+    resolver: ResolverStatus,
+}
+
+#[derive(Serialize)]
+struct Published {
+    name: String,
+    backend: String,
+    /// Whether the authority acknowledged it.
+    confirmed: bool,
+    /// Seconds since it was last changed.
+    age: u64,
+}
+
+#[derive(Serialize)]
+struct Server {
+    address: String,
+    instance_id: Option<String>,
+    availability_zone: Option<String>,
+    in_use: bool,
+    serves: bool,
+    because: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ResolverStatus {
+    owner: String,
+    nameservers: Vec<String>,
+    up_to_date: bool,
+}
+
+pub(super) fn run(args: &Args, _started: Instant) -> Code {
+    let Some(settings) = settings(args) else { return Code::Failed };
+    let places = Places::of(args);
+    let store = open_store(&places.state);
+    let failed = |failures: Vec<Failure>| {
+        failures.iter().for_each(print::failure);
+        Code::Failed
+    };
+    let notebook = match Notebook::open(&store) {
+        Ok(notebook) => notebook,
+        Err(error) => return failed(vec![Failure::of(&error)]),
+    };
+    let host = match Host::new(settings, &notebook, Patience::default()) {
+        Ok(host) => host,
+        Err(errors) => {
+            errors.iter().for_each(print::error);
+            return Code::Failed;
+        }
+    };
+    let known = match host.complete(None) {
+        Ok(known) => known,
+        Err(errors) => {
+            errors.iter().for_each(print::error);
+            return Code::Failed;
+        }
+    };
+    let ledger = notebook.ledger();
+    let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
+    let resolved = match runtime() {
+        Ok(runtime) => runtime.block_on(resolve(&host, &known, &places, Ok(listed), Mode::Plan)),
+        Err(error) => return failed(vec![Failure::told(format!("no runtime: {error}"), None)]),
+    };
+    store.take_notices().iter().for_each(print::notice);
+    let status = status(&ledger, &resolved);
+    print::data(if args.json {
+        serde_json::to_string_pretty(&status).unwrap_or_default()
+    } else {
+        text(&status)
+    });
+    if resolved.failures.is_empty() { Code::Done } else { failed(resolved.failures) }
+}
+
+fn status(ledger: &crate::core::ledger::Ledger, resolved: &Resolved) -> Status {
+    let now = now();
+    let published = ledger.published.iter().flat_map(|(backend, names)| {
+        names.iter().map(|(name, published)| Published {
+            name: name.to_string(),
+            backend: backend.clone(),
+            confirmed: published.confirmed,
+            age: now.saturating_sub(published.at),
+        })
+    });
+    // What `in_use` says after a planned hand-over is what would be; what is there now is in the diff's old side.
+    let nameservers = match &resolved.action {
+        Action::Written { before, .. } => {
+            crate::core::resolv_conf::ResolvConf::parse(before.as_bytes()).nameservers()
+        }
+        _ => resolved.in_use.clone(),
+    };
+    let server = |ranked: &Ranked, serves: bool| Server {
+        address: ranked.server.address.to_string(),
+        instance_id: ranked.server.instance_id.clone(),
+        availability_zone: ranked.server.availability_zone.clone(),
+        in_use: nameservers.contains(&ranked.server.address.ip()),
+        serves,
+        because: ranked.because.iter().map(ToString::to_string).collect(),
+    };
+    let usable = resolved.ranking.usable.iter().map(|ranked| server(ranked, true));
+    let left_out = resolved.ranking.left_out.iter().map(|ranked| server(ranked, false));
+    Status {
+        instance_id: ledger.owner.as_ref().map(ToString::to_string),
+        published: published.collect(),
+        servers: usable.chain(left_out).collect(),
+        servers_age: ledger.servers.as_ref().map(|known| now.saturating_sub(known.at)),
+        resolver: ResolverStatus {
+            owner: resolved.owner.clone(),
+            nameservers: nameservers.iter().map(ToString::to_string).collect(),
+            up_to_date: !matches!(resolved.action, Action::Written { .. }),
+        },
+    }
+}
+
+fn text(status: &Status) -> String {
+    let mut lines = Vec::new();
+    if status.published.is_empty() {
+        lines.push("published     nothing".to_owned());
+    }
+    for one in &status.published {
+        let confirmed = if one.confirmed { "" } else { ", not acknowledged" };
+        lines.push(format!(
+            "published     {} by {}, {} s ago{confirmed}",
+            one.name, one.backend, one.age
+        ));
+    }
+    for server in &status.servers {
+        let used = if server.in_use { "in use" } else { "not in use" };
+        lines.push(format!(
+            "server        {} {used}: {}",
+            server.address,
+            server.because.join(" · ")
+        ));
+    }
+    if let Some(age) = status.servers_age {
+        lines.push(format!("servers       listed as now since {age} s"));
+    }
+    let due = if status.resolver.up_to_date { "" } else { " (out of date: run `tagalong once`)" };
+    lines.push(format!("resolv.conf   {}{due}", status.resolver.nameservers.join(", ")));
+    if !status.resolver.owner.is_empty() {
+        lines.push(format!("owner         {}", status.resolver.owner));
+    }
+    lines.join("\n")
+}
+
+/// A pass's outcome for other programs.
+#[derive(Serialize)]
+pub(super) struct ReportJson {
+    ok: bool,
+    summary: String,
+    instance_id: Option<String>,
+    registered: Vec<PartJson>,
+    nameservers: Vec<String>,
+    notices: Vec<String>,
+    failures: Vec<FailureJson>,
+}
+
+#[derive(Serialize)]
+struct PartJson {
+    backend: String,
+    place: String,
+    done: Vec<String>,
+    unchanged: Vec<String>,
+    blocked: Vec<String>,
+    skipped: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct FailureJson {
+    error: String,
+    caused_by: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl ReportJson {
+    pub(super) fn of(report: &Report) -> Self {
+        let parts = report.registered.iter().map(|part| PartJson {
+            backend: part.backend.clone(),
+            place: part.place.clone(),
+            done: part.done.iter().map(ToString::to_string).collect(),
+            unchanged: part.unchanged.iter().map(ToString::to_string).collect(),
+            blocked: part.blocked.iter().map(|one| format!("{}: {}", one.name, one.by)).collect(),
+            skipped: part.skipped.iter().map(|(name, why)| format!("{name}: {why}")).collect(),
+        });
+        let failures = report.failures().map(|failure| FailureJson {
+            error: failure.texts.first().cloned().unwrap_or_default(),
+            caused_by: failure.texts.iter().skip(1).cloned().collect(),
+            hints: failure.hints.clone(),
+        });
+        Self {
+            ok: report.is_good(),
+            summary: report.to_string(),
+            instance_id: report.instance_id.clone(),
+            registered: parts.collect(),
+            nameservers: report
+                .resolved
+                .iter()
+                .flat_map(|part| part.in_use.iter().map(ToString::to_string))
+                .collect(),
+            notices: report.notices().collect(),
+            failures: failures.collect(),
+        }
+    }
+
+    pub(super) fn render(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+}

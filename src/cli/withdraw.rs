@@ -1,0 +1,108 @@
+//! `tagalong withdraw`: this host's own records go, from every backend; others' are not touched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Code,
+    args::Args,
+    once::{Places, backends, bounded, discovered, finish, refused, store_notices},
+    wiring::{Host, deadline, open_store, runtime, settings},
+};
+use crate::{
+    agent::{
+        notebook::Notebook,
+        registration::{Registered, Registration},
+        report::Report,
+    },
+    config::settings::Settings,
+    core::{naming::desire, ownership::OwnerId},
+    ec2::imds::Patience,
+    ports::Failure,
+    sys::clock::SystemClock,
+};
+
+pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
+    let Some(settings) = settings(args) else { return Code::Failed };
+    let places = Places::of(args);
+    let report = bounded(limit, started, move || pass(settings, &places, started, limit));
+    finish(args, report)
+}
+
+fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
+    let failed = |failure| Report { failures: vec![failure], ..Report::default() };
+    let store = open_store(&places.state);
+    let notebook = match Notebook::open(&store) {
+        Ok(notebook) => notebook,
+        Err(error) => return failed(Failure::of(&error)),
+    };
+    let host = match Host::new(settings, &notebook, Patience::default()) {
+        Ok(host) => host,
+        Err(errors) => return refused(errors),
+    };
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(Failure::told(format!("no runtime: {error}"), None)),
+    };
+    let mut report = runtime.block_on(withdraw(&host, deadline(started, limit)));
+    runtime.shutdown_background();
+    report.notices.extend(store_notices(&store));
+    report
+}
+
+async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
+    let mut report = Report::default();
+    let facts = match host.facts(deadline).await {
+        Ok(facts) => facts,
+        Err(failure) => {
+            report.failures.push(failure);
+            return report;
+        }
+    };
+    let known = match host.complete(Some(&facts)) {
+        Ok(known) => known,
+        Err(errors) => return refused(errors),
+    };
+    report.instance_id = Some(facts.identity.instance_id.clone());
+    report.notices = known.notices();
+    let owner = OwnerId::new(&facts.identity.instance_id);
+    host.notebook.belongs_to(&owner);
+    // Names that would be wanted are withdrawn even if the memory was lost; without tags, those of the memory are.
+    let desired = desire(&known.config.records, &facts).unwrap_or_default();
+    let names = backends(&known, &desired, host.notebook);
+    let needs_list = names.iter().any(|name| known.needs_discovery(name));
+    let listed = if needs_list { known.servers(deadline).await } else { Ok(Vec::new()) };
+    let nothing = BTreeMap::new();
+    for name in names {
+        let servers = if known.needs_discovery(&name) {
+            discovered(host.notebook, listed.clone())
+        } else {
+            Ok(Vec::new())
+        };
+        let opened = match servers
+            .and_then(|servers| known.open(&name, &servers, host.notebook.ledger().zone_ids))
+        {
+            Ok(opened) => opened,
+            Err(failure) => {
+                report.registered.push(Registered::failed(&name, failure));
+                continue;
+            }
+        };
+        let also_retired: BTreeSet<_> =
+            desired.get(&name).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let registration = Registration {
+            owner: &owner,
+            name: &name,
+            backend: opened.port(),
+            desired: &nothing,
+            also_retired,
+            notebook: host.notebook,
+            clock: &SystemClock,
+            deadline,
+        };
+        report.registered.push(registration.run().await);
+    }
+    report
+}

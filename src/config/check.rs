@@ -1,0 +1,354 @@
+//! Settings to configuration: each value checked by itself and against the others, and the defaults filled in.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+};
+
+use super::{
+    BackendConfig, Config, Discovery, Fallback, Manager, Resolver, duration, schema,
+    settings::{ConfigError, Origin, Setting, Settings, Value},
+};
+use crate::core::{
+    naming::{RecordPolicy, Reverse},
+    resolv_conf::ResolverPolicy,
+};
+
+/// The configuration that the settings make.
+pub(super) fn config(settings: &Settings) -> Result<Config, Vec<ConfigError>> {
+    let mut check = Check { settings, errors: Vec::new() };
+    let config = check.config();
+    if check.errors.is_empty() { Ok(config) } else { Err(check.errors) }
+}
+
+struct Check<'a> {
+    settings: &'a Settings,
+    errors: Vec<ConfigError>,
+}
+
+impl Check<'_> {
+    fn config(&mut self) -> Config {
+        if let Some(Setting { value: Value::Number(version), .. }) = self.settings.get("version")
+            && *version != 1
+        {
+            self.error(
+                "version",
+                format!("`version = {version}` is not known; this program reads version 1"),
+            );
+        }
+        let backends: BTreeMap<_, _> = self
+            .settings
+            .backends()
+            .into_iter()
+            .filter_map(|name| Some((name.clone(), self.backend(&name)?)))
+            .collect();
+        let records = (0..self.settings.records())
+            .filter_map(|index| self.record(index, &backends))
+            .collect();
+        Config {
+            metadata_endpoint: self.http("metadata.endpoint", &["http"]).unwrap_or_default(),
+            vpc_resolver: self
+                .list("aws.vpc_resolver")
+                .iter()
+                .filter_map(|text| self.server("aws.vpc_resolver", text))
+                .collect(),
+            ec2_endpoint: self.http("aws.endpoint", &["http", "https"]),
+            records,
+            backends,
+            discovery: Discovery {
+                tag: self.text("discovery.tag").unwrap_or_default(),
+                value: self.text("discovery.value"),
+                refresh: self.parsed("discovery.refresh", duration::parse).unwrap_or_default(),
+                port: self.number("discovery.port", 1, u16::MAX.into()).try_into().unwrap_or(53),
+            },
+            resolver: Resolver {
+                manager: self.one_of("resolver.manager", MANAGERS).unwrap_or(Manager::Auto),
+                policy: ResolverPolicy {
+                    search: self.words("resolver.search"),
+                    options: self.words("resolver.options"),
+                },
+                fallback: self.one_of("resolver.fallback", FALLBACKS).unwrap_or(Fallback::Vpc),
+                prefer: self.list("resolver.prefer"),
+            },
+        }
+    }
+
+    fn backend(&mut self, name: &str) -> Option<BackendConfig> {
+        let path = |word: &str| format!("backend.{name}.{word}");
+        let kind = self.text(&path("kind"));
+        let foreign: &[&str] = match kind.as_deref() {
+            Some("rfc2136") => &["zone_id", "endpoint"],
+            Some("route53") => &["servers", "key_file"],
+            Some(other) => {
+                self.error(
+                    &path("kind"),
+                    format!("there is no kind of backend `{other}`; there are rfc2136 and route53"),
+                );
+                return None;
+            }
+            None => {
+                self.error(
+                    &path("kind"),
+                    format!(
+                        "backend `{name}` has no `kind`; write `kind = \"rfc2136\"` or \"route53\""
+                    ),
+                );
+                return None;
+            }
+        };
+        for word in foreign {
+            let set = self.settings.get(&path(word));
+            if set.is_some_and(|setting| !matches!(setting.origin, Origin::Environment(_))) {
+                let kind = kind.as_deref().unwrap_or_default();
+                self.error(
+                    &path(word),
+                    format!("`{word}` means nothing to a backend of kind {kind}"),
+                );
+            }
+        }
+        if kind.as_deref() == Some("route53") {
+            let endpoint = self
+                .http(&path("endpoint"), &["http", "https"])
+                .or_else(|| self.http("aws.endpoint", &["http", "https"]));
+            return Some(BackendConfig::Route53 { zone_id: self.text(&path("zone_id")), endpoint });
+        }
+        let servers = match self.settings.get(&path("servers")).map(|setting| &setting.value) {
+            None => None,
+            Some(Value::Text(word)) if word == "discovered" => None,
+            Some(Value::Text(word)) => {
+                self.error(
+                    &path("servers"),
+                    format!("`{word}` is neither `discovered` nor a list of addresses"),
+                );
+                None
+            }
+            Some(_) => {
+                let list = self.list(&path("servers"));
+                if list.is_empty() {
+                    self.error(&path("servers"), "the list of servers is empty; leave `servers` out to use the discovered ones");
+                }
+                Some(list.iter().filter_map(|text| self.server(&path("servers"), text)).collect())
+            }
+        };
+        Some(BackendConfig::Rfc2136 {
+            servers,
+            key_file: self.text(&path("key_file")).map(PathBuf::from),
+        })
+    }
+
+    fn record(
+        &mut self,
+        index: usize,
+        backends: &BTreeMap<String, BackendConfig>,
+    ) -> Option<RecordPolicy> {
+        let path = |word: &str| format!("record[{index}].{word}");
+        if self.settings.get(&path("name")).is_none() {
+            self.error(
+                &path("name"),
+                format!(
+                    "record {} has no `name`; write `name = \"{{tag:Name}}.corp.internal\"`",
+                    index + 1
+                ),
+            );
+        }
+        let name = self.parsed(&path("name"), |text| {
+            text.parse().map_err(|error| format!("`{text}`: {error}"))
+        });
+        if self.flag(&path("shared")) == Some(true) {
+            self.error(
+                &path("shared"),
+                "names that many hosts share are not in this version; leave `shared` out",
+            );
+        }
+        let addresses = self
+            .list(&path("addresses"))
+            .iter()
+            .filter_map(|text| self.value_of(&path("addresses"), text))
+            .collect::<Vec<_>>();
+        if self.list(&path("addresses")).is_empty() {
+            self.error(
+                &path("addresses"),
+                "`addresses` is empty; leave it out for the primary private address",
+            );
+        }
+        let known = backends.keys().cloned().collect::<Vec<_>>();
+        let backend = match (self.text(&path("backend")), known.as_slice()) {
+            (Some(backend), _) if known.contains(&backend) => backend,
+            (Some(backend), _) => {
+                let all = self.settings.backends();
+                if !all.contains(&backend) {
+                    self.error(
+                        &path("backend"),
+                        format!("there is no `[backend.{backend}]`; there are: {}", all.join(", ")),
+                    );
+                }
+                return None;
+            }
+            (None, [only]) => only.clone(),
+            (None, []) if self.settings.backends().is_empty() => {
+                self.error(&path("name"), "no `[backend.NAME]` says where records are published");
+                return None;
+            }
+            (None, []) => return None,
+            (None, _) => {
+                self.error(
+                    &path("name"),
+                    format!(
+                        "there are several backends ({}); say which with `backend = …`",
+                        known.join(", ")
+                    ),
+                );
+                return None;
+            }
+        };
+        let reverse = match self.flag(&path("reverse")) {
+            Some(true) => Reverse::Always,
+            Some(false) => Reverse::Never,
+            // To find out costs Route 53 calls, of which an account has five a second.
+            None if matches!(backends.get(&backend), Some(BackendConfig::Route53 { .. })) => {
+                Reverse::Never
+            }
+            None => Reverse::IfServed,
+        };
+        let ttl = self.number(&path("ttl"), 0, i32::MAX.into()).try_into().unwrap_or(60);
+        Some(RecordPolicy { name: name?, addresses, ttl, reverse, backend })
+    }
+
+    // Each of these reads a value or its default, and notes what is wrong with it.
+
+    fn value(&self, path: &str) -> Option<Value> {
+        if let Some(setting) = self.settings.get(path) {
+            return Some(setting.value.clone());
+        }
+        let default = schema::find(path)?.default;
+        let table = toml::from_str::<toml::Table>(&format!("v = {default}")).ok()?;
+        match table.get("v")? {
+            toml::Value::String(text) => Some(Value::Text(text.clone())),
+            toml::Value::Integer(number) => Some(Value::Number(*number)),
+            toml::Value::Boolean(flag) => Some(Value::Flag(*flag)),
+            toml::Value::Array(list) => Some(Value::List(
+                list.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+            )),
+            _ => None,
+        }
+    }
+
+    fn text(&self, path: &str) -> Option<String> {
+        match self.value(path) {
+            Some(Value::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn flag(&self, path: &str) -> Option<bool> {
+        match self.value(path) {
+            Some(Value::Flag(flag)) => Some(flag),
+            _ => None,
+        }
+    }
+
+    fn list(&self, path: &str) -> Vec<String> {
+        match self.value(path) {
+            Some(Value::List(list)) => list,
+            _ => Vec::new(),
+        }
+    }
+
+    fn number(&mut self, path: &str, least: i64, most: i64) -> i64 {
+        let Some(Value::Number(number)) = self.value(path) else { return least };
+        if !(least..=most).contains(&number) {
+            self.error(path, format!("`{number}` is not between {least} and {most}"));
+        }
+        number
+    }
+
+    fn parsed<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        let text = self.text(path)?;
+        parse(&text).map_err(|what| self.error(path, what)).ok()
+    }
+
+    fn value_of<T: FromStr<Err: std::fmt::Display>>(
+        &mut self,
+        path: &str,
+        text: &str,
+    ) -> Option<T> {
+        text.parse().map_err(|error: T::Err| self.error(path, error.to_string())).ok()
+    }
+
+    fn one_of<T: Copy>(&mut self, path: &str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(path)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+            self.error(path, format!("`{text}` is none of: {known}"));
+        }
+        found
+    }
+
+    /// Words of resolv.conf: none may hold what would end the line or the word.
+    fn words(&mut self, path: &str) -> Vec<String> {
+        let list = self.list(path);
+        for word in &list {
+            if word.is_empty()
+                || word
+                    .contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == ';')
+            {
+                self.error(
+                    path,
+                    format!("`{}` is not one word of resolv.conf", word.escape_debug()),
+                );
+            }
+        }
+        list
+    }
+
+    fn server(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
+        let bare = || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+        let server =
+            text.parse().ok().or_else(|| bare().map(|address| SocketAddr::new(address, 53)));
+        if server.is_none() {
+            self.error(path, format!("`{text}` is no address such as 10.0.0.2, 10.0.0.2:5353, 2001:db8::2 or [2001:db8::2]:5353"));
+        }
+        server
+    }
+
+    fn http(&mut self, path: &str, schemes: &[&str]) -> Option<String> {
+        let text = self.text(path)?;
+        let rest = text
+            .split_once("://")
+            .filter(|(scheme, _)| schemes.contains(scheme))
+            .map(|(_, rest)| rest);
+        if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
+            self.error(
+                path,
+                format!("`{text}` is no URL that begins with {}://", schemes.join(":// or ")),
+            );
+        }
+        Some(text.trim_end_matches('/').to_owned())
+    }
+
+    fn error(&mut self, path: &str, what: impl Into<String>) {
+        // A key that is missing has no line: its table's first key tells where it should be.
+        let table = path.rsplit_once('.').map_or("", |(table, _)| table);
+        let nearby = || {
+            self.settings
+                .iter()
+                .find(|(other, _)| !table.is_empty() && other.starts_with(&format!("{table}.")))
+        };
+        let origin = self.settings.get(path).or_else(|| nearby().map(|(_, setting)| setting));
+        let origin = origin.map_or(Origin::Default, |setting| setting.origin.clone());
+        self.errors.push(ConfigError { origin, what: what.into() });
+    }
+}
+
+const MANAGERS: &[(&str, Manager)] = &[
+    ("auto", Manager::Auto),
+    ("resolv-conf", Manager::ResolvConf),
+    ("systemd-resolved", Manager::SystemdResolved),
+    ("networkmanager", Manager::NetworkManager),
+    ("resolvconf", Manager::Resolvconf),
+    ("none", Manager::None),
+];
+const FALLBACKS: &[(&str, Fallback)] = &[("vpc", Fallback::Vpc), ("none", Fallback::None)];

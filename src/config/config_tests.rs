@@ -1,0 +1,220 @@
+//! What a configuration may say, and what is said about one that may not.
+
+use std::io::Write as _;
+
+use super::*;
+use crate::core::naming::Reverse;
+
+fn of(text: &str) -> Result<Config, Vec<String>> {
+    let mut settings = Settings::default();
+    settings.read(Path::new("c.toml"), text).unwrap();
+    Config::of(&settings).map_err(|errors| errors.iter().map(ToString::to_string).collect())
+}
+
+#[test]
+fn the_default_of_every_key_is_valid() {
+    let config = of("version = 1").unwrap();
+    assert_eq!(config.metadata_endpoint, "http://169.254.169.254");
+    assert_eq!(
+        config.vpc_resolver,
+        ["169.254.169.253:53".parse().unwrap(), "[fd00:ec2::253]:53".parse().unwrap()]
+    );
+    assert_eq!(config.discovery.tag, "tagalong:dns-server");
+    assert_eq!(config.discovery.refresh, Duration::from_secs(60));
+    assert_eq!(config.discovery.port, 53);
+    assert_eq!(config.resolver.manager, Manager::Auto);
+    assert_eq!(config.resolver.fallback, Fallback::Vpc);
+    assert_eq!(config.resolver.policy.options, ["timeout:1", "attempts:2"]);
+    assert!(config.records.is_empty() && config.backends.is_empty());
+}
+
+#[test]
+fn the_commented_default_file_is_a_valid_configuration_with_or_without_its_comments() {
+    let commented = schema::default_toml();
+    of(&commented).unwrap();
+    let plain = commented.lines().filter_map(|line| match line.strip_prefix('#') {
+        Some(rest) if rest.starts_with(' ') => None,
+        Some(rest) => Some(rest.trim_start_matches('?')),
+        None => Some(line),
+    });
+    let mut settings = Settings::default();
+    settings.read(Path::new("default.toml"), &plain.collect::<Vec<_>>().join("\n")).unwrap();
+    for key in schema::KEYS {
+        let path = key.path.replace("[]", "[0]").replace('*', "NAME");
+        assert!(settings.get(&path).is_some(), "{path} is not in default.toml");
+    }
+}
+
+#[test]
+fn the_whole_example_of_the_manual_is_read() {
+    let config = of(r#"
+version = 1
+[metadata]
+endpoint = "http://127.0.0.1:1338/"
+[[record]]
+name = "{tag:Name}.corp.internal"
+addresses = ["private-ipv4"]
+ttl = 60
+reverse = true
+shared = false
+backend = "internal"
+[backend.internal]
+kind = "rfc2136"
+servers = ["10.0.0.2", "10.0.1.2:5353", "2001:db8::2", "[2001:db8::3]:5353"]
+key_file = "/etc/tagalong/tsig.key"
+[backend.aws]
+kind = "route53"
+zone_id = "Z0123456789"
+[discovery]
+tag = "tagalong:dns-server"
+value = "corp.internal"
+refresh = "60s"
+[resolver]
+manager = "auto"
+search = ["corp.internal"]
+options = ["timeout:1", "attempts:2"]
+fallback = "vpc"
+prefer = ["puppet.corp.internal"]
+"#)
+    .unwrap();
+    assert_eq!(config.metadata_endpoint, "http://127.0.0.1:1338");
+    assert_eq!(config.records[0].reverse, Reverse::Always);
+    assert_eq!(config.tags(), ["Name"]);
+    let BackendConfig::Rfc2136 { servers: Some(servers), key_file } = &config.backends["internal"]
+    else {
+        panic!("{:?}", config.backends)
+    };
+    let servers = servers.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(servers, ["10.0.0.2:53", "10.0.1.2:5353", "[2001:db8::2]:53", "[2001:db8::3]:5353"]);
+    assert_eq!(key_file.as_deref(), Some(Path::new("/etc/tagalong/tsig.key")));
+    assert!(
+        matches!(&config.backends["aws"], BackendConfig::Route53 { zone_id: Some(id), .. } if id == "Z0123456789")
+    );
+}
+
+#[test]
+fn what_cannot_be_is_named_with_its_place() {
+    let check = |text: &str, expect: &str| {
+        let errors = of(text).unwrap_err().join("\n");
+        assert!(errors.contains(expect), "`{text}` gave\n{errors}\nnot\n{expect}");
+    };
+    check("version = 2", "c.toml:1:1: `version = 2` is not known");
+    let record = "version = 1\n[[record]]\nname = \"a.x\"\n";
+    check(record, "c.toml:3:1: no `[backend.NAME]` says where records are published");
+    check(
+        "version = 1\n[[record]]\nttl = 1\n[backend.b]\nkind=\"route53\"",
+        "c.toml:3:1: record 1 has no `name`",
+    );
+    let with = |extra: &str| format!("{record}{extra}\n[backend.b]\nkind = \"rfc2136\"\n");
+    check(&with("ttl = -1"), "c.toml:4:1: `-1` is not between 0 and 2147483647");
+    check(
+        &with("shared = true"),
+        "c.toml:4:1: names that many hosts share are not in this version",
+    );
+    check(&with("backend = \"c\""), "c.toml:4:1: there is no `[backend.c]`; there are: b");
+    check(&with("addresses = [\"eth0\"]"), "c.toml:4:1: `eth0` selects no address");
+    check(&with("addresses = []"), "c.toml:4:1: `addresses` is empty");
+    check(&with("[backend.c]\nkind = \"route53\""), "there are several backends (b, c)");
+    check(
+        "version = 1\n[[record]]\nname = \"{x}\"\n[backend.b]\nkind=\"rfc2136\"",
+        "c.toml:3:1: `{x}`: no placeholder `{x}`",
+    );
+    check("version = 1\n[backend.b]\nservers = \"x\"", "c.toml:3:1: backend `b` has no `kind`");
+    check(
+        "version = 1\n[backend.b]\nkind = \"bind\"",
+        "c.toml:3:1: there is no kind of backend `bind`",
+    );
+    check(
+        "version = 1\n[backend.b]\nkind = \"route53\"\nkey_file = \"x\"",
+        "c.toml:4:1: `key_file` means nothing to a backend of kind route53",
+    );
+    check(
+        "version = 1\n[backend.b]\nkind = \"rfc2136\"\nservers = [\"ns1\"]",
+        "c.toml:4:1: `ns1` is no address",
+    );
+    check(
+        "version = 1\n[backend.b]\nkind = \"rfc2136\"\nservers = []",
+        "c.toml:4:1: the list of servers is empty",
+    );
+    check(
+        "version = 1\n[backend.b]\nkind = \"rfc2136\"\nservers = \"all\"",
+        "c.toml:4:1: `all` is neither `discovered` nor",
+    );
+    check("version = 1\n[discovery]\nrefresh = \"soon\"", "c.toml:3:1: `soon` is no time");
+    check("version = 1\n[discovery]\nport = 0", "c.toml:3:1: `0` is not between 1 and 65535");
+    check(
+        "version = 1\n[resolver]\nmanager = \"dnsmasq\"",
+        "c.toml:3:1: `dnsmasq` is none of: auto, resolv-conf",
+    );
+    check(
+        "version = 1\n[resolver]\nsearch = [\"a\\nnameserver 6.6.6.6\"]",
+        "is not one word of resolv.conf",
+    );
+    check(
+        "version = 1\n[metadata]\nendpoint = \"https://x\"",
+        "c.toml:3:1: `https://x` is no URL that begins with http://",
+    );
+    check(
+        "version = 1\n[aws]\nvpc_resolver = [\"resolver\"]",
+        "c.toml:3:1: `resolver` is no address",
+    );
+}
+
+#[test]
+fn all_errors_are_told_at_once() {
+    let errors =
+        of("version = 1\n[discovery]\nrefresh = \"x\"\nport = 0\n[resolver]\nmanager = \"y\"")
+            .unwrap_err();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+}
+
+#[test]
+fn a_named_file_must_be_there_and_say_its_version() {
+    let none = |_: &str| None;
+    let missing = read(Some(Path::new("/nonexistent/c.toml")), none).unwrap_err();
+    assert_eq!(missing[0].to_string(), "/nonexistent/c.toml:1:1: there is no such file");
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(b"[discovery]\n").unwrap();
+    let errors = read(Some(file.path()), none).unwrap_err();
+    assert!(
+        errors[0]
+            .to_string()
+            .ends_with(":1:1: `version` is missing; write `version = 1` at the top")
+    );
+}
+
+#[test]
+fn the_environment_wins_and_is_named() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(
+        b"version = 1\n[metadata]\nendpoint = \"http://a\"\n[backend.aws]\nkind = \"route53\"",
+    )
+    .unwrap();
+    let environment = |variable: &str| match variable {
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT" => Some("http://b".to_owned()),
+        "AWS_ENDPOINT_URL" => Some("http://c".to_owned()),
+        "AWS_ENDPOINT_URL_ROUTE_53" => Some("http://d".to_owned()),
+        _ => None,
+    };
+    let settings = read(Some(file.path()), environment).unwrap();
+    let config = Config::of(&settings).unwrap();
+    assert_eq!(config.metadata_endpoint, "http://b");
+    assert_eq!(config.ec2_endpoint.as_deref(), Some("http://c"));
+    assert!(
+        matches!(&config.backends["aws"], BackendConfig::Route53 { endpoint: Some(url), .. } if url == "http://d")
+    );
+    let shown = effective(&settings);
+    assert!(shown.iter().any(|(path, value, origin)| {
+        path == "metadata.endpoint"
+            && value == "\"http://b\""
+            && origin.to_string() == "environment AWS_EC2_METADATA_SERVICE_ENDPOINT"
+    }));
+    assert!(shown.iter().any(|(path, value, origin)| {
+        path == "discovery.port" && value == "53" && *origin == Origin::Default
+    }));
+    let ipv6 = |variable: &str| {
+        (variable == "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE").then(|| "IPv6".to_owned())
+    };
+    let settings = read(Some(file.path()), ipv6).unwrap();
+    assert_eq!(Config::of(&settings).unwrap().metadata_endpoint, "http://[fd00:ec2::254]");
+}

@@ -1,0 +1,254 @@
+//! The configuration: validated, and total: every value is there, and none is wrong.
+
+mod check;
+pub mod duration;
+pub mod schema;
+pub mod secret;
+pub mod settings;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use self::settings::{ConfigError, Origin, Setting, Settings};
+use crate::core::{naming::RecordPolicy, resolv_conf::ResolverPolicy};
+
+/// What to do, and where.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The metadata service, `http://HOST[:PORT]`.
+    pub metadata_endpoint: String,
+    /// AWS's own names are resolved here.
+    pub vpc_resolver: Vec<SocketAddr>,
+    /// EC2's endpoint in place of AWS.
+    pub ec2_endpoint: Option<String>,
+    /// What is published.
+    pub records: Vec<RecordPolicy>,
+    /// Where it is published, by name.
+    pub backends: BTreeMap<String, BackendConfig>,
+    /// How DNS servers are found.
+    pub discovery: Discovery,
+    /// What becomes of the host's resolver.
+    pub resolver: Resolver,
+}
+
+/// One `[backend.NAME]`.
+#[derive(Clone, Debug)]
+pub enum BackendConfig {
+    /// Dynamic updates.
+    Rfc2136 {
+        /// Whom to ask; `None` for the discovered servers.
+        servers: Option<Vec<SocketAddr>>,
+        /// The TSIG key.
+        key_file: Option<PathBuf>,
+    },
+    /// Route 53.
+    Route53 {
+        /// The hosted zone.
+        zone_id: Option<String>,
+        /// The endpoint in place of AWS.
+        endpoint: Option<String>,
+    },
+}
+
+/// Which instances are DNS servers.
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// The tag's key.
+    pub tag: String,
+    /// The tag's value; `None` for any.
+    pub value: Option<String>,
+    /// How often the list is read.
+    pub refresh: Duration,
+    /// Where the servers listen.
+    pub port: u16,
+}
+
+/// The host's resolver.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    /// Who sets it.
+    pub manager: Manager,
+    /// What is set.
+    pub policy: ResolverPolicy,
+    /// What is used when no discovered server answers.
+    pub fallback: Fallback,
+    /// Shared names to be ordered by nearness.
+    pub prefer: Vec<String>,
+}
+
+/// `[resolver] manager`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Manager {
+    /// Whatever owns the resolver.
+    Auto,
+    /// The file, whoever owns it.
+    ResolvConf,
+    /// systemd-resolved.
+    SystemdResolved,
+    /// NetworkManager.
+    NetworkManager,
+    /// openresolv or Debian's resolvconf.
+    Resolvconf,
+    /// Nobody: the resolver is left alone.
+    None,
+}
+
+/// `[resolver] fallback`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// The VPC's resolver.
+    Vpc,
+    /// Nothing: the file is left as it is.
+    None,
+}
+
+/// Reads the files that make up the configuration, and the environment.
+///
+/// `named` is the file of `--config` or `TAGALONG_CONFIG`, which must be there; otherwise it is
+/// `/etc/tagalong/config.toml`, which need not, and then its drop-ins in `config.d`.
+///
+/// # Errors
+/// Everything that is wrong in them.
+pub fn read(
+    named: Option<&Path>,
+    environment: impl Fn(&str) -> Option<String>,
+) -> Result<Settings, Vec<ConfigError>> {
+    let mut settings = Settings::default();
+    let mut errors = Vec::new();
+    let main = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let mut files = vec![main.to_path_buf()];
+    if named.is_none() {
+        files.extend(drop_ins(Path::new(DROP_INS)));
+    }
+    for (index, file) in files.iter().enumerate() {
+        let at_start = || Origin::File { path: file.clone(), line: 1, column: 1 };
+        match crate::sys::fs::read_regular(file, FILE_LIMIT) {
+            Ok(Some(content)) => match String::from_utf8(content) {
+                Ok(text) => {
+                    errors.extend(settings.read(file, &text).err().into_iter().flatten());
+                    if index == 0 && settings.get("version").is_none() {
+                        let what =
+                            "`version` is missing; write `version = 1` at the top".to_owned();
+                        errors.push(ConfigError { origin: at_start(), what });
+                    }
+                }
+                Err(_) => errors.push(ConfigError {
+                    origin: at_start(),
+                    what: "the file is not UTF-8".to_owned(),
+                }),
+            },
+            Ok(None) if index == 0 && named.is_none() => {}
+            Ok(None) => errors
+                .push(ConfigError { origin: at_start(), what: "there is no such file".to_owned() }),
+            Err(error) => errors.push(ConfigError {
+                origin: at_start(),
+                what: format!("the file cannot be read: {error}"),
+            }),
+        }
+    }
+    if let Some(endpoint) = environment(ENDPOINT_VARIABLE).filter(|text| !text.is_empty()) {
+        settings.set_from_environment("metadata.endpoint", ENDPOINT_VARIABLE, endpoint);
+    } else if environment(MODE_VARIABLE).is_some_and(|mode| mode.eq_ignore_ascii_case("ipv6")) {
+        settings.set_from_environment("metadata.endpoint", MODE_VARIABLE, IPV6_ENDPOINT.to_owned());
+    }
+    for (variable, path) in
+        [("AWS_ENDPOINT_URL_EC2", "aws.endpoint"), ("AWS_ENDPOINT_URL", "aws.endpoint")]
+    {
+        let unset = !matches!(
+            settings.get("aws.endpoint"),
+            Some(Setting { origin: Origin::Environment(_), .. })
+        );
+        if let Some(url) = environment(variable).filter(|url| unset && !url.is_empty()) {
+            settings.set_from_environment(path, variable, url);
+        }
+    }
+    if let Some(url) = environment("AWS_ENDPOINT_URL_ROUTE_53").filter(|url| !url.is_empty()) {
+        for backend in settings.backends() {
+            settings.set_from_environment(
+                &format!("backend.{backend}.endpoint"),
+                "AWS_ENDPOINT_URL_ROUTE_53",
+                url.clone(),
+            );
+        }
+    }
+    if errors.is_empty() { Ok(settings) } else { Err(errors) }
+}
+
+fn drop_ins(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut files = entries
+        .filter(|path| path.extension().is_some_and(|end| end == "toml"))
+        .collect::<Vec<_>>();
+    files.sort();
+    files
+}
+
+/// The effective value of every key, with where it comes from: what is set, then the defaults of what is not.
+#[must_use]
+pub fn effective(settings: &Settings) -> Vec<(String, String, Origin)> {
+    let mut rows = Vec::new();
+    for key in schema::KEYS {
+        let paths = match key.path.split_once('.') {
+            Some(("record[]", word)) => {
+                (0..settings.records()).map(|index| format!("record[{index}].{word}")).collect()
+            }
+            Some(("backend", rest)) => {
+                let word = rest.trim_start_matches("*.");
+                settings.backends().iter().map(|name| format!("backend.{name}.{word}")).collect()
+            }
+            _ => vec![key.path.to_owned()],
+        };
+        for path in paths {
+            match settings.get(&path) {
+                Some(setting) => {
+                    rows.push((path, setting.value.to_string(), setting.origin.clone()))
+                }
+                None if !key.default.is_empty() => {
+                    rows.push((path, key.default.to_owned(), Origin::Default))
+                }
+                None => {}
+            }
+        }
+    }
+    rows
+}
+
+impl Config {
+    /// Checks the settings against each other and fills in the defaults.
+    ///
+    /// # Errors
+    /// Everything that cannot be.
+    pub fn of(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+        check::config(settings)
+    }
+
+    /// The keys of the tags that names are made of.
+    #[must_use]
+    pub fn tags(&self) -> Vec<String> {
+        let mut tags = self
+            .records
+            .iter()
+            .flat_map(|record| record.name.tags())
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        tags.sort();
+        tags.dedup();
+        tags
+    }
+}
+
+const DEFAULT_FILE: &str = "/etc/tagalong/config.toml";
+const DROP_INS: &str = "/etc/tagalong/config.d";
+const ENDPOINT_VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const MODE_VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
+const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";
+const FILE_LIMIT: u64 = 1 << 20;
+
+#[cfg(test)]
+#[path = "config_tests.rs"]
+mod tests;

@@ -1,0 +1,283 @@
+//! Every key of the configuration: its form, its default, its meaning. Reading, `config show`, `default.toml` and the
+//! README's table all come from here.
+
+/// What form a value has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A string.
+    Text,
+    /// A whole number.
+    Number,
+    /// `true` or `false`.
+    Flag,
+    /// A list of strings.
+    List,
+    /// A string, or a list of strings.
+    TextOrList,
+}
+
+impl Form {
+    /// The form in words.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Number => "a whole number",
+            Self::Flag => "`true` or `false`",
+            Self::List => "a list of strings",
+            Self::TextOrList => "a string or a list of strings",
+        }
+    }
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Where it stands: `record[]` is one of several tables, `backend.*` a table with a name of the user's.
+    pub path: &'static str,
+    /// What form its value has.
+    pub form: Form,
+    /// What it is when nobody sets it, as TOML; empty for a key without a default.
+    pub default: &'static str,
+    /// An example, as TOML, for a key without a default.
+    pub example: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+const fn key(path: &'static str, form: Form, default: &'static str, meaning: &'static str) -> Key {
+    Key { path, form, default, example: "", meaning }
+}
+
+const fn unset(
+    path: &'static str,
+    form: Form,
+    example: &'static str,
+    meaning: &'static str,
+) -> Key {
+    Key { path, form, default: "", example, meaning }
+}
+
+/// All keys, in the order in which they are shown.
+pub const KEYS: &[Key] = &[
+    unset(
+        "version",
+        Form::Number,
+        "1",
+        "the version of this format: 1. The only key that must be there",
+    ),
+    key(
+        "metadata.endpoint",
+        Form::Text,
+        "\"http://169.254.169.254\"",
+        "the instance metadata service; `AWS_EC2_METADATA_SERVICE_ENDPOINT` in the environment wins",
+    ),
+    unset(
+        "aws.endpoint",
+        Form::Text,
+        "\"http://127.0.0.1:4566\"",
+        "where EC2 and Route 53 are in place of AWS; `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL_ROUTE_53` and \
+         `AWS_ENDPOINT_URL` in the environment win",
+    ),
+    key(
+        "aws.vpc_resolver",
+        Form::List,
+        "[\"169.254.169.253\", \"fd00:ec2::253\"]",
+        "who resolves AWS's own names: never the resolver that tagalong manages",
+    ),
+    unset(
+        "record[].name",
+        Form::Text,
+        "\"{tag:Name}.corp.internal\"",
+        "{tag:KEY} {instance-id} {hostname} {az} {region} {account} {private-ipv4-dashed}",
+    ),
+    key(
+        "record[].addresses",
+        Form::List,
+        "[\"private-ipv4\"]",
+        "private-ipv4, public-ipv4, ipv6, secondary, or a CIDR block; each may be followed by `device-index=N` or `cidr=BLOCK`",
+    ),
+    key("record[].ttl", Form::Number, "60", "seconds"),
+    unset(
+        "record[].reverse",
+        Form::Flag,
+        "true",
+        "PTR records as well: `true` must, `false` must not; unset: with rfc2136 where a zone holds the \
+         reverse name, with route53 not",
+    ),
+    key(
+        "record[].shared",
+        Form::Flag,
+        "false",
+        "many hosts share the name; this version refuses `true`",
+    ),
+    unset(
+        "record[].backend",
+        Form::Text,
+        "\"internal\"",
+        "the backend's name; unset: the only one there is",
+    ),
+    unset("backend.*.kind", Form::Text, "\"rfc2136\"", "rfc2136 or route53"),
+    key(
+        "backend.*.servers",
+        Form::TextOrList,
+        "\"discovered\"",
+        "rfc2136: `discovered`, or addresses with or without a port; the primary is found by SOA",
+    ),
+    unset(
+        "backend.*.key_file",
+        Form::Text,
+        "\"/etc/tagalong/tsig.key\"",
+        "rfc2136: the TSIG key, as `tsig-keygen` writes it; unset: updates are not signed",
+    ),
+    unset(
+        "backend.*.zone_id",
+        Form::Text,
+        "\"Z0123456789\"",
+        "route53: the hosted zone; unset: found by name, once",
+    ),
+    unset(
+        "backend.*.endpoint",
+        Form::Text,
+        "\"http://127.0.0.1:4566\"",
+        "route53: this backend's endpoint in place of AWS",
+    ),
+    key(
+        "discovery.tag",
+        Form::Text,
+        "\"tagalong:dns-server\"",
+        "the tag that makes a running instance of this VPC a DNS server",
+    ),
+    unset("discovery.value", Form::Text, "\"corp.internal\"", "the tag's value; unset: any"),
+    key("discovery.refresh", Form::Text, "\"60s\"", "how often the list is read again, jittered"),
+    key(
+        "discovery.port",
+        Form::Number,
+        "53",
+        "the port of the discovered servers; resolv.conf knows 53 only",
+    ),
+    key(
+        "resolver.manager",
+        Form::Text,
+        "\"auto\"",
+        "auto, resolv-conf, systemd-resolved, networkmanager, resolvconf, none; this version sets resolv-conf only",
+    ),
+    key("resolver.search", Form::List, "[]", "the search list; empty leaves the file's own"),
+    key(
+        "resolver.options",
+        Form::List,
+        "[\"timeout:1\", \"attempts:2\"]",
+        "options; each replaces the file's of the same name",
+    ),
+    key(
+        "resolver.fallback",
+        Form::Text,
+        "\"vpc\"",
+        "vpc or none: used only when neither a discovered server nor one in use answers",
+    ),
+    key(
+        "resolver.prefer",
+        Form::List,
+        "[]",
+        "shared names whose nearest member this host should use first; not in this version",
+    ),
+];
+
+/// The key whose path, with indexes and names taken out, is `path`.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| matches(key.path, path))
+}
+
+/// The keys right below `path`, for the error that says what could stand there.
+#[must_use]
+pub fn below(path: &str) -> Vec<&'static str> {
+    let mut words = KEYS.iter().filter_map(|key| {
+        let mut pattern = key.path.split('.');
+        let is_below = path.is_empty()
+            || path.split('.').all(|word| pattern.next().is_some_and(|p| is_segment(p, word)));
+        is_below.then(|| pattern.next()).flatten().map(|word| word.trim_end_matches("[]"))
+    });
+    let mut known: Vec<&'static str> = Vec::new();
+    while let Some(word) = words.next() {
+        if !known.contains(&word) {
+            known.push(word);
+        }
+    }
+    known
+}
+
+/// Whether `path` may be a table.
+#[must_use]
+pub fn is_table(path: &str) -> bool {
+    !below(path).is_empty()
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.split('.'), path.split('.'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(pattern), Some(word)) if is_segment(pattern, word) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether `word` is what `pattern` stands for: itself, any name for `*`, `record[3]` for `record[]`.
+fn is_segment(pattern: &str, word: &str) -> bool {
+    match pattern.strip_suffix("[]") {
+        Some(table) => word
+            .strip_prefix(table)
+            .is_some_and(|rest| rest.starts_with('[') && rest.ends_with(']')),
+        None => pattern == "*" || pattern == word,
+    }
+}
+
+/// The commented file that `default.toml` is: commented lines are the defaults, or examples where there is none.
+#[must_use]
+pub fn default_toml() -> String {
+    let mut text = String::from(
+        "# tagalong's configuration: every key. A line that begins with `#key` shows its default;\n\
+         # one that begins with `#?key` has no default, and shows an example.\n",
+    );
+    let mut table = String::new();
+    for key in KEYS {
+        let (head, word) = key.path.rsplit_once('.').unwrap_or(("", key.path));
+        if head != table {
+            head.clone_into(&mut table);
+            let header = match head.strip_suffix("[]") {
+                Some(several) => format!("[[{several}]]"),
+                None => format!("[{}]", head.replace('*', "NAME")),
+            };
+            text.push_str(&format!("\n#{header}\n"));
+        }
+        text.push_str(&format!("# {}\n", key.meaning));
+        match (key.path, key.default) {
+            ("version", _) => text.push_str("version = 1\n"),
+            (_, "") => text.push_str(&format!("#?{word} = {}\n", key.example)),
+            (_, default) => text.push_str(&format!("#{word} = {default}\n")),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_find_their_keys() {
+        assert_eq!(find("record[2].ttl").unwrap().path, "record[].ttl");
+        assert_eq!(find("backend.internal.kind").unwrap().path, "backend.*.kind");
+        assert!(find("record.ttl").is_none());
+        assert!(find("backend.kind").is_none());
+        assert!(find("ttl").is_none());
+        assert_eq!(
+            below(""),
+            ["version", "metadata", "aws", "record", "backend", "discovery", "resolver"]
+        );
+        assert_eq!(below("backend.x"), ["kind", "servers", "key_file", "zone_id", "endpoint"]);
+        assert!(is_table("backend") && is_table("backend.x") && !is_table("version"));
+    }
+}

@@ -1,0 +1,196 @@
+//! What EC2 and the machine itself say this host is, in EC2's words (EC2 User Guide, "Instance metadata categories").
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+/// Everything that a pass knows about its host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The identity document.
+    pub identity: Identity,
+    /// The machine's own host name, its first label.
+    pub hostname: String,
+    /// Every attached network interface, by device number.
+    pub interfaces: Vec<Interface>,
+    /// The instance's tags.
+    pub tags: Tags,
+}
+
+/// Who the instance is: the instance identity document and `services/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// `i-…`
+    pub instance_id: String,
+    /// The account's twelve digits.
+    pub account_id: String,
+    /// `eu-west-1`
+    pub region: String,
+    /// `eu-west-1a`
+    pub availability_zone: String,
+    /// `aws`, `aws-cn`, `aws-us-gov`
+    pub partition: String,
+    /// `amazonaws.com`, `amazonaws.com.cn`
+    pub services_domain: String,
+}
+
+/// One elastic network interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    /// The hardware address, as the metadata service writes it.
+    pub mac: String,
+    /// The order of attachment; 0 is the primary interface.
+    pub device_number: u32,
+    /// `eni-…`
+    pub interface_id: String,
+    /// `subnet-…`
+    pub subnet_id: String,
+    /// `vpc-…`
+    pub vpc_id: String,
+    /// Private addresses, the primary one first.
+    pub local_ipv4s: Vec<Ipv4Addr>,
+    /// Public and Elastic addresses.
+    pub public_ipv4s: Vec<Ipv4Addr>,
+    /// IPv6 addresses.
+    pub ipv6s: Vec<Ipv6Addr>,
+    /// The subnet's CIDR blocks, of both families.
+    pub subnet_cidrs: Vec<Cidr>,
+    /// The VPC's CIDR blocks, of both families.
+    pub vpc_cidrs: Vec<Cidr>,
+}
+
+/// The instance's tags, and whether they could be read at all: "no such tag" and "tags are off" are different things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tags {
+    /// Where they come from.
+    pub source: TagSource,
+    /// Key to value.
+    pub values: BTreeMap<String, String>,
+}
+
+/// Where tags were read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TagSource {
+    /// `tags/instance` of the metadata service.
+    Metadata,
+    /// DescribeTags, since the metadata service does not offer tags on this instance.
+    DescribeTags,
+    /// Nowhere: the metadata service does not offer them, and nothing else was needed or could be asked.
+    Unavailable,
+}
+
+impl fmt::Display for TagSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Metadata => "instance metadata",
+            Self::DescribeTags => "DescribeTags",
+            Self::Unavailable => "nowhere (tags in instance metadata are off)",
+        })
+    }
+}
+
+impl Facts {
+    /// The interface with device number 0.
+    #[must_use]
+    pub fn primary_interface(&self) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.device_number == 0)
+    }
+
+    /// The VPC of the primary interface.
+    #[must_use]
+    pub fn vpc_id(&self) -> Option<&str> {
+        self.primary_interface()
+            .map(|interface| interface.vpc_id.as_str())
+            .filter(|id| !id.is_empty())
+    }
+}
+
+/// A block of addresses, `10.0.0.0/16` or `2001:db8::/64` (RFC 4632, RFC 4291 section 2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cidr {
+    network: IpAddr,
+    length: u8,
+}
+
+impl Cidr {
+    /// Whether `address` lies in the block.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
+                u32::from(network) & mask == u32::from(address) & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
+                u128::from(network) & mask == u128::from(address) & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A text is not `ADDRESS/LENGTH`, or the length does not fit the address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CidrError;
+
+impl fmt::Display for CidrError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a CIDR block such as `10.0.0.0/16` or `2001:db8::/64`")
+    }
+}
+
+impl std::error::Error for CidrError {}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let (network, length) = text.split_once('/').ok_or(CidrError)?;
+        let network = network.parse::<IpAddr>().map_err(|_| CidrError)?;
+        let length = length.parse::<u8>().map_err(|_| CidrError)?;
+        let limit = if network.is_ipv4() { 32 } else { 128 };
+        if length > limit { Err(CidrError) } else { Ok(Self { network, length }) }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_holds_its_own_addresses_only() {
+        let check = |block: &str, address: &str, expect: bool| {
+            assert_eq!(
+                block.parse::<Cidr>().unwrap().contains(address.parse().unwrap()),
+                expect,
+                "{block} {address}"
+            );
+        };
+        check("10.0.0.0/16", "10.0.255.1", true);
+        check("10.0.0.0/16", "10.1.0.1", false);
+        check("0.0.0.0/0", "192.0.2.1", true);
+        check("10.0.0.1/32", "10.0.0.1", true);
+        check("10.0.0.1/32", "10.0.0.2", false);
+        check("2001:db8::/64", "2001:db8::9", true);
+        check("2001:db8::/64", "2001:db8:0:1::9", false);
+        check("::/0", "2001:db8::1", true);
+        check("::/0", "10.0.0.1", false);
+    }
+
+    #[test]
+    fn what_is_not_a_block_is_refused() {
+        for text in ["10.0.0.0", "10.0.0.0/33", "::/129", "10.0.0/8", "x/8", "10.0.0.0/-1"] {
+            assert_eq!(text.parse::<Cidr>(), Err(CidrError), "{text}");
+        }
+    }
+}

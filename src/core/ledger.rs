@@ -1,0 +1,166 @@
+//! What this host published last and where, and what it last knew: a hint, kept a superset of what is in the zones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{name::Name, naming::Wish, ownership::OwnerId, plan::Plan, servers::NameServer};
+
+/// The agent's memory between passes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Whose memory it is; a machine image can carry another instance's.
+    pub owner: Option<OwnerId>,
+    /// Names that may stand in a zone by our doing, by backend.
+    pub published: BTreeMap<String, BTreeMap<Name, Published>>,
+    /// The last list of DNS servers that was good, and when it was read.
+    pub servers: Option<KnownServers>,
+    /// Hardware addresses that the metadata service listed last.
+    pub macs: Vec<String>,
+    /// Zone ids that Route 53 gave for zone names.
+    pub zone_ids: BTreeMap<Name, String>,
+}
+
+/// A name that may stand in a zone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Seconds since 1970 when it was last confirmed, or first attempted.
+    pub at: u64,
+    /// Whether the authority acknowledged it.
+    pub confirmed: bool,
+}
+
+/// A list of DNS servers and when it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownServers {
+    /// The servers, in EC2's order.
+    pub servers: Vec<NameServer>,
+    /// Seconds since 1970.
+    pub at: u64,
+}
+
+impl Ledger {
+    /// Forgets what another owner's ledger says was published, since those names are that owner's.
+    #[must_use]
+    pub fn of(self, owner: &OwnerId) -> Self {
+        if self.owner.as_ref() == Some(owner) {
+            return self;
+        }
+        Self { owner: Some(owner.clone()), published: BTreeMap::new(), macs: Vec::new(), ..self }
+    }
+
+    /// The names published by `backend` before, and not wanted now.
+    #[must_use]
+    pub fn retired(&self, backend: &str, desired: &BTreeMap<Name, Wish>) -> BTreeSet<Name> {
+        let names = self.published.get(backend).into_iter().flat_map(BTreeMap::keys);
+        names.filter(|name| !desired.contains_key(name)).cloned().collect()
+    }
+
+    /// Before a plan is carried out: every name that may come to stand in a zone.
+    pub fn note_before(&mut self, backend: &str, plan: &Plan, now: u64) {
+        let names = self.published.entry(backend.to_owned()).or_default();
+        for swap in
+            plan.changes.iter().flat_map(|change| &change.swaps).filter(|swap| swap.after.is_some())
+        {
+            names.entry(swap.key.name.clone()).or_insert(Published { at: now, confirmed: false });
+        }
+    }
+
+    /// After the change of `names` was acknowledged: what stands is confirmed, what went is forgotten.
+    pub fn note_after(
+        &mut self,
+        backend: &str,
+        plan: &Plan,
+        desired: &BTreeMap<Name, Wish>,
+        now: u64,
+    ) {
+        let names = self.published.entry(backend.to_owned()).or_default();
+        let changed =
+            plan.changes.iter().flat_map(|change| &change.swaps).map(|swap| &swap.key.name);
+        for name in changed.chain(&plan.unchanged) {
+            if desired.contains_key(name) {
+                names.insert(name.clone(), Published { at: now, confirmed: true });
+            } else {
+                names.remove(name);
+            }
+        }
+        for name in &plan.gone {
+            names.remove(name);
+        }
+        if names.is_empty() {
+            self.published.remove(backend);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{
+        naming::Reverse,
+        plan::{Observed, plan},
+        rrset::Rdata,
+    };
+
+    fn us() -> OwnerId {
+        OwnerId::new("i-us")
+    }
+
+    fn wanted(name: &str) -> BTreeMap<Name, Wish> {
+        let wish = Wish {
+            ttl: 60,
+            values: BTreeSet::from([Rdata::A([10, 0, 0, 1].into())]),
+            reverse: Reverse::Never,
+            because: Vec::new(),
+        };
+        BTreeMap::from([(name.parse().unwrap(), wish)])
+    }
+
+    fn seen(names: &[&str]) -> Observed {
+        let zone: Name = "x".parse().unwrap();
+        let zones = names.iter().map(|name| (name.parse().unwrap(), zone.clone())).collect();
+        Observed { zones, ..Observed::default() }
+    }
+
+    #[test]
+    fn a_name_is_noted_before_it_is_sent_and_confirmed_after() {
+        let desired = wanted("a.x");
+        let plan = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
+        let mut ledger = Ledger::default().of(&us());
+        ledger.note_before("internal", &plan, 7);
+        assert_eq!(
+            ledger.published["internal"][&"a.x".parse().unwrap()],
+            Published { at: 7, confirmed: false }
+        );
+        ledger.note_after("internal", &plan, &desired, 8);
+        assert_eq!(
+            ledger.published["internal"][&"a.x".parse().unwrap()],
+            Published { at: 8, confirmed: true }
+        );
+        assert!(ledger.retired("internal", &desired).is_empty());
+        assert_eq!(
+            ledger.retired("internal", &wanted("b.x")),
+            BTreeSet::from(["a.x".parse().unwrap()])
+        );
+    }
+
+    #[test]
+    fn a_name_that_went_is_forgotten() {
+        let mut ledger = Ledger::default().of(&us());
+        let desired = wanted("a.x");
+        let first = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
+        ledger.note_after("internal", &first, &desired, 7);
+        let none = BTreeMap::new();
+        let retired = ledger.retired("internal", &none);
+        let second = plan(&us(), &none, &retired, &seen(&["a.x"]));
+        ledger.note_after("internal", &second, &none, 8);
+        assert!(ledger.published.is_empty());
+    }
+
+    #[test]
+    fn another_instances_memory_names_nothing_of_ours() {
+        let mut ledger = Ledger::default().of(&OwnerId::new("i-image"));
+        let desired = wanted("a.x");
+        let plan = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
+        ledger.note_before("internal", &plan, 7);
+        assert!(ledger.of(&us()).published.is_empty());
+    }
+}

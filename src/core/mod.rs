@@ -1,0 +1,21 @@
+//! Everything that tagalong decides, as pure functions of values: no I/O, clock, randomness, async or third-party crate.
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types)]
+
+pub mod name;
+pub mod rrset;
+
+pub mod reason;
+
+pub mod address;
+pub mod facts;
+pub mod naming;
+pub mod template;
+
+pub mod ledger;
+pub mod ownership;
+pub mod plan;
+
+pub mod detect;
+pub mod resolv_conf;
+pub mod servers;

@@ -1,0 +1,269 @@
+//! Which names this host should have: facts and policy to wanted records, with reasons.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::IpAddr,
+};
+
+use super::{
+    address::{AddressKind, AddressSelector},
+    facts::{Facts, TagSource},
+    name::{Name, NameError},
+    reason::Reason,
+    rrset::Rdata,
+    template::Template,
+};
+
+/// What one `[[record]]` asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordPolicy {
+    /// The name's template.
+    pub name: Template,
+    /// Which of the instance's addresses the name stands for.
+    pub addresses: Vec<AddressSelector>,
+    /// Seconds.
+    pub ttl: u32,
+    /// Whether PTR records are written as well.
+    pub reverse: Reverse,
+    /// The backend that the record is published by.
+    pub backend: String,
+}
+
+/// When PTR records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reverse {
+    /// Always; a reverse zone that nobody serves is a failure.
+    Always,
+    /// Where a zone of the backend holds the reverse name; otherwise it is said, and it is no failure.
+    IfServed,
+    /// Never.
+    Never,
+}
+
+/// What should stand at one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// Seconds.
+    pub ttl: u32,
+    /// A and AAAA records, or PTR records.
+    pub values: BTreeSet<Rdata>,
+    /// Whether it is a failure that no zone holds the name.
+    pub reverse: Reverse,
+    /// Why.
+    pub because: Vec<Reason>,
+}
+
+/// Wanted names of each backend.
+pub type Desired = BTreeMap<String, BTreeMap<Name, Wish>>;
+
+/// Works out the names that a host with these facts should have.
+///
+/// # Errors
+/// A name cannot be made, or a record would have no address. There is never half an answer.
+pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Result<Desired, NamingError> {
+    let mut desired = Desired::new();
+    let mut has_ptr = BTreeSet::new();
+    for policy in policies {
+        let name = policy.name.render(facts)?;
+        let mut because = vec![Reason::Template(policy.name.to_string())];
+        let chosen = choose(policy, facts, &mut because);
+        if chosen.is_empty() {
+            return Err(NamingError::NoAddress { name, selectors: policy.addresses.clone() });
+        }
+        let names = desired.entry(policy.backend.clone()).or_default();
+        for (address, public) in &chosen {
+            let reversible = policy.reverse != Reverse::Never && !public;
+            if reversible && has_ptr.insert((policy.backend.clone(), *address)) {
+                let wish = Wish {
+                    ttl: policy.ttl,
+                    values: BTreeSet::from([Rdata::Ptr(name.clone())]),
+                    reverse: policy.reverse,
+                    because: because.clone(),
+                };
+                names.insert(Name::reverse(*address), wish);
+            }
+        }
+        let values = chosen.iter().map(|(address, _)| Rdata::address(*address));
+        let wish = names.entry(name).or_insert_with(|| Wish {
+            ttl: policy.ttl,
+            values: BTreeSet::new(),
+            reverse: Reverse::Never,
+            because: Vec::new(),
+        });
+        wish.ttl = wish.ttl.min(policy.ttl);
+        wish.values.extend(values);
+        wish.because.extend(because);
+    }
+    Ok(desired)
+}
+
+/// The addresses that a policy selects, each once, and whether it is a public one.
+fn choose(policy: &RecordPolicy, facts: &Facts, because: &mut Vec<Reason>) -> Vec<(IpAddr, bool)> {
+    let mut chosen = Vec::new();
+    for selector in &policy.addresses {
+        let found = selector.select(facts);
+        if found.is_empty() {
+            because.push(Reason::NothingSelected { selector: selector.to_string() });
+        }
+        for (address, device_number) in found {
+            because.push(Reason::Selected {
+                selector: selector.to_string(),
+                address,
+                device_number,
+            });
+            let public = selector.kind() == AddressKind::PublicIpv4;
+            if chosen.iter().all(|(known, _)| *known != address) {
+                chosen.push((address, public));
+            }
+        }
+    }
+    chosen
+}
+
+/// Why a name cannot be made. Nothing is published for a record that fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NamingError {
+    /// The template names a tag that the instance does not have (yet).
+    MissingTag {
+        /// The tag's key.
+        tag: String,
+        /// The template.
+        template: String,
+        /// Where tags were looked for.
+        source: TagSource,
+    },
+    /// A tag's value has a character that no host name can hold.
+    BadCharacter {
+        /// The tag's key, or the placeholder.
+        source: String,
+        /// The whole value.
+        value: String,
+        /// The character.
+        character: char,
+    },
+    /// A tag's value breaks another rule of host names.
+    BadValue {
+        /// The tag's key, or the placeholder.
+        source: String,
+        /// The whole value.
+        value: String,
+        /// The rule.
+        why: LabelFault,
+    },
+    /// The whole name breaks a limit of the DNS.
+    BadName {
+        /// The template.
+        template: String,
+        /// What it became.
+        text: String,
+        /// The limit.
+        why: NameError,
+    },
+    /// The fact that a placeholder stands for is not known.
+    NoFact {
+        /// The placeholder.
+        placeholder: &'static str,
+        /// The template.
+        template: String,
+    },
+    /// No address of the instance matches any selector.
+    NoAddress {
+        /// The name.
+        name: Name,
+        /// The selectors.
+        selectors: Vec<AddressSelector>,
+    },
+}
+
+/// A rule of host names that a value breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LabelFault {
+    /// Nothing is left of it, or nothing stands between two dots.
+    Empty,
+    /// A label begins or ends with a hyphen.
+    Hyphen(String),
+    /// A label is longer than 63 octets.
+    TooLong(String),
+}
+
+impl fmt::Display for LabelFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("a label would be empty"),
+            Self::Hyphen(label) => write!(f, "label `{label}` begins or ends with a hyphen"),
+            Self::TooLong(label) => {
+                write!(f, "label `{label}` is {} octets long; 63 is the limit", label.len())
+            }
+        }
+    }
+}
+
+impl fmt::Display for NamingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingTag { tag, template, source } => {
+                write!(
+                    f,
+                    "the instance has no tag `{tag}`, which `{template}` needs (tags come from {source})"
+                )
+            }
+            Self::BadCharacter { source, value, character } => write!(
+                f,
+                "the value `{value}` of {source} cannot be part of a host name: character `{character}` (U+{:04X})",
+                u32::from(*character)
+            ),
+            Self::BadValue { source, value, why } => {
+                write!(f, "the value `{value}` of {source} cannot be part of a host name: {why}")
+            }
+            Self::BadName { template, text, why } => {
+                write!(f, "`{template}` gives `{text}`, which is no domain name: {why}")
+            }
+            Self::NoFact { placeholder, template } => {
+                write!(f, "`{{{placeholder}}}` of `{template}` is not known on this instance")
+            }
+            Self::NoAddress { name, selectors } => {
+                let selectors = selectors.iter().map(ToString::to_string).collect::<Vec<_>>();
+                write!(
+                    f,
+                    "the instance has no address for {name}: nothing matches `{}`",
+                    selectors.join("`, `")
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for NamingError {}
+
+impl NamingError {
+    /// Whether waiting can help: tags, and addresses, arrive late.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::MissingTag { .. } | Self::NoAddress { .. } | Self::NoFact { .. })
+    }
+
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::MissingTag { source: TagSource::Unavailable, .. } => {
+                "turn on tags in instance metadata (`aws ec2 modify-instance-metadata-options \
+                 --instance-metadata-tags enabled`), or let the instance's role call ec2:DescribeTags"
+            }
+            Self::MissingTag { .. } => "set the tag on the instance, or change the record's `name`",
+            Self::BadCharacter { .. } | Self::BadValue { .. } => {
+                "a host name is made of letters, digits and hyphens; spaces and underscores become hyphens by themselves"
+            }
+            Self::BadName { .. } => "shorten the tag or the template",
+            Self::NoFact { .. } => "use another placeholder",
+            Self::NoAddress { .. } => {
+                "change the record's `addresses`, or give the instance such an address"
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "naming_tests.rs"]
+mod tests;

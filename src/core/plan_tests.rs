@@ -1,0 +1,182 @@
+//! The planner's truth table, case by case. Its laws over random zones are in `tests/it/properties.rs`.
+
+use super::*;
+use crate::core::rrset::Rdata;
+
+const NAME: &str = "web-1.corp.internal.";
+
+fn us() -> OwnerId {
+    OwnerId::new("i-us")
+}
+
+fn records(lines: &[(&str, Rdata)]) -> Records {
+    let mut records = Records::new();
+    for (name, value) in lines {
+        let key = RrsetKey::new(name.parse().unwrap(), value.rtype());
+        records.entry(key).or_insert_with(|| Rrset::new(60, [])).values.insert(value.clone());
+    }
+    records
+}
+
+fn observed(lines: &[(&str, Rdata)]) -> Observed {
+    let zone: Name = "corp.internal".parse().unwrap();
+    Observed { zones: BTreeMap::from([(NAME.parse().unwrap(), zone)]), records: records(lines) }
+}
+
+fn wish(values: &[Rdata]) -> BTreeMap<Name, Wish> {
+    let wish = Wish {
+        ttl: 60,
+        values: values.iter().cloned().collect(),
+        reverse: Reverse::Never,
+        because: Vec::new(),
+    };
+    BTreeMap::from([(NAME.parse().unwrap(), wish)])
+}
+
+fn a(last: u8) -> Rdata {
+    Rdata::A([10, 0, 0, last].into())
+}
+
+/// Guards and diff lines of the only change.
+fn told(plan: &Plan) -> Vec<String> {
+    let change = plan.changes.first().unwrap();
+    let guards = change.guards.iter().map(|guard| match guard {
+        Guard::NameNotInUse(name) => format!("? {name} not in use"),
+        Guard::Unchanged(key, set) => format!("? {key} {set}"),
+        Guard::Absent(key) => format!("? no {key}"),
+    });
+    guards.chain(change.swaps.iter().map(ToString::to_string)).collect()
+}
+
+#[test]
+fn a_vacant_name_is_taken_with_its_marker_in_one_change() {
+    let plan = plan(&us(), &wish(&[a(1)]), &BTreeSet::new(), &observed(&[]));
+    assert_eq!(
+        told(&plan),
+        [
+            "? web-1.corp.internal. not in use",
+            "+ web-1.corp.internal. A 10.0.0.1 60 s",
+            r#"+ web-1.corp.internal. TXT "tagalong-owner=i-us" 60 s"#,
+        ]
+    );
+}
+
+#[test]
+fn an_address_that_changed_is_swapped_under_the_marker() {
+    let plan = plan(
+        &us(),
+        &wish(&[a(2)]),
+        &BTreeSet::new(),
+        &observed(&[(NAME, a(1)), (NAME, us().marker())]),
+    );
+    assert_eq!(
+        told(&plan),
+        [
+            r#"? web-1.corp.internal. TXT "tagalong-owner=i-us""#,
+            "? no web-1.corp.internal. CNAME",
+            "* web-1.corp.internal. A 10.0.0.1 → 10.0.0.2 60 s",
+        ]
+    );
+}
+
+#[test]
+fn what_is_right_already_sends_nothing() {
+    let plan = plan(
+        &us(),
+        &wish(&[a(1)]),
+        &BTreeSet::new(),
+        &observed(&[(NAME, a(1)), (NAME, us().marker())]),
+    );
+    assert!(plan.is_empty());
+    assert_eq!(plan.unchanged, [NAME.parse().unwrap()]);
+}
+
+#[test]
+fn a_name_of_another_owner_is_left_alone() {
+    let them = OwnerId::new("i-them");
+    let seen = observed(&[(NAME, a(1)), (NAME, them.marker())]);
+    let plan = plan(&us(), &wish(&[a(2)]), &BTreeSet::from([NAME.parse().unwrap()]), &seen);
+    assert!(plan.is_empty());
+    assert_eq!(plan.blocked, [Blocked { name: NAME.parse().unwrap(), by: Obstacle::Theirs(them) }]);
+}
+
+#[test]
+fn a_name_without_a_marker_is_left_alone_even_if_it_has_the_wanted_address() {
+    let plan = plan(&us(), &wish(&[a(1)]), &BTreeSet::new(), &observed(&[(NAME, a(1))]));
+    assert!(plan.is_empty());
+    assert_eq!(plan.blocked, [Blocked { name: NAME.parse().unwrap(), by: Obstacle::Foreign }]);
+}
+
+#[test]
+fn an_alias_at_our_name_blocks_it() {
+    let alias = Rdata::Cname("elsewhere.corp.internal".parse().unwrap());
+    let plan = plan(
+        &us(),
+        &wish(&[a(1)]),
+        &BTreeSet::new(),
+        &observed(&[(NAME, alias), (NAME, us().marker())]),
+    );
+    assert_eq!(plan.blocked, [Blocked { name: NAME.parse().unwrap(), by: Obstacle::Alias }]);
+}
+
+#[test]
+fn an_address_family_that_is_not_wanted_any_more_goes() {
+    let old = Rdata::Aaaa("2001:db8::1".parse().unwrap());
+    let seen = observed(&[(NAME, a(1)), (NAME, old), (NAME, us().marker())]);
+    let plan = plan(&us(), &wish(&[a(1)]), &BTreeSet::new(), &seen);
+    assert_eq!(told(&plan).last().unwrap(), "- web-1.corp.internal. AAAA 2001:db8::1");
+}
+
+#[test]
+fn a_retired_name_loses_our_records_and_keeps_the_others() {
+    let spf = Rdata::Txt(vec![b"v=spf1".to_vec()]);
+    let mx = Rdata::Other { rtype: 15, octets: vec![0, 10, 0] };
+    let seen = observed(&[(NAME, a(1)), (NAME, us().marker()), (NAME, spf), (NAME, mx)]);
+    let plan = plan(&us(), &BTreeMap::new(), &BTreeSet::from([NAME.parse().unwrap()]), &seen);
+    assert_eq!(
+        told(&plan),
+        [
+            "- web-1.corp.internal. A 10.0.0.1",
+            r#"* web-1.corp.internal. TXT "tagalong-owner=i-us", "v=spf1" → "v=spf1" 60 s"#,
+        ]
+    );
+}
+
+#[test]
+fn a_retired_name_that_is_not_ours_any_more_is_forgotten() {
+    for seen in [
+        observed(&[]),
+        observed(&[(NAME, a(1))]),
+        observed(&[(NAME, OwnerId::new("i-them").marker())]),
+    ] {
+        let plan = plan(&us(), &BTreeMap::new(), &BTreeSet::from([NAME.parse().unwrap()]), &seen);
+        assert!(plan.is_empty());
+        assert_eq!(plan.gone, [NAME.parse().unwrap()]);
+    }
+}
+
+#[test]
+fn a_reverse_name_that_no_zone_holds_is_a_failure_only_when_it_was_asked_for() {
+    let check = |reverse: Reverse, blocked: usize, skipped: usize| {
+        let mut wanted = wish(&[Rdata::Ptr("web-1.corp.internal".parse().unwrap())]);
+        wanted.values_mut().for_each(|wish| wish.reverse = reverse);
+        let plan = plan(&us(), &wanted, &BTreeSet::new(), &Observed::default());
+        assert_eq!((plan.blocked.len(), plan.skipped.len()), (blocked, skipped), "{reverse:?}");
+    };
+    check(Reverse::Always, 1, 0);
+    check(Reverse::IfServed, 0, 1);
+}
+
+#[test]
+fn names_of_two_zones_are_two_changes() {
+    let mut wanted = wish(&[a(1)]);
+    let reverse: Name = "1.0.0.10.in-addr.arpa".parse().unwrap();
+    let mut ptr = wanted.values().next().unwrap().clone();
+    ptr.values = BTreeSet::from([Rdata::Ptr(NAME.parse().unwrap())]);
+    wanted.insert(reverse.clone(), ptr);
+    let mut seen = observed(&[]);
+    seen.zones.insert(reverse, "10.in-addr.arpa".parse().unwrap());
+    let plan = plan(&us(), &wanted, &BTreeSet::new(), &seen);
+    let zones = plan.changes.iter().map(|change| change.zone.to_string()).collect::<Vec<_>>();
+    assert_eq!(zones, ["10.in-addr.arpa.", "corp.internal."]);
+}

@@ -1,0 +1,235 @@
+//! How AWS is called: credentials of the instance's role, one HTTP client, and names looked up at the VPC's resolver only.
+//!
+//! The SDK's own metadata client is not used: it keeps a token that the service refuses, does not try refused connections
+//! again, and sends the token request through a proxy if one is set.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use aws_config::{
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
+    retry::RetryConfig, timeout::TimeoutConfig,
+};
+use aws_credential_types::{
+    Credentials,
+    provider::{
+        self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future,
+    },
+};
+use aws_smithy_http_client::{
+    Builder, Connector,
+    proxy::ProxyConfig,
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
+};
+use aws_smithy_runtime_api::client::{
+    dns::{DnsFuture, ResolveDns, ResolveDnsError},
+    http::SharedHttpClient,
+};
+use aws_smithy_types::{DateTime, date_time::Format};
+use serde::Deserialize;
+
+use super::imds::{Imds, Item};
+use crate::{
+    core::{
+        name::Name,
+        rrset::{Rdata, RrType},
+    },
+    ports::error::FactError,
+    wire::{
+        exchange::{Peer, Timing},
+        message::{Question, Recursion, query},
+    },
+};
+
+/// What every AWS client of ours shares.
+///
+/// `plain` says that no endpoint is HTTPS; then the system's CA certificates, of which there are many, are not read.
+#[must_use]
+pub fn sdk_config(
+    imds: Arc<Imds>,
+    region: &str,
+    vpc_resolver: &[SocketAddr],
+    plain: bool,
+) -> SdkConfig {
+    let retry = RetryConfig::standard()
+        .with_max_attempts(ATTEMPTS)
+        .with_initial_backoff(Duration::from_millis(500))
+        .with_max_backoff(Duration::from_secs(8));
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(Duration::from_millis(1500))
+        .operation_attempt_timeout(Duration::from_secs(5))
+        .build();
+    let credentials = SharedCredentialsProvider::new(InstanceCredentials { imds });
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(credentials)
+        .http_client(http_client(VpcResolver { servers: vpc_resolver.into() }, plain))
+        .retry_config(retry)
+        .timeout_config(timeouts)
+        .build()
+}
+
+fn http_client(resolver: VpcResolver, plain: bool) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let trust = if plain { TrustStore::empty() } else { TrustStore::default() };
+        // The default context is the empty trust store's only alternative that cannot fail to build.
+        let tls = TlsContext::builder().with_trust_store(trust).build().ok();
+        let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        let mut connector = connector.tls_provider(Provider::Rustls(CryptoMode::Ring));
+        if let Some(tls) = tls {
+            connector.set_tls_context(tls);
+        }
+        connector.build_with_resolver(resolver.clone())
+    })
+}
+
+/// Tries of one call; throttled calls wait between them, with full jitter, and the pass's deadline ends it all.
+const ATTEMPTS: u32 = 8;
+
+// ---- VpcResolver -------------------------------------------------------------------------------------------------------
+
+/// Looks names up at the VPC's resolver, and nowhere else.
+#[derive(Clone)]
+struct VpcResolver {
+    servers: Arc<[SocketAddr]>,
+}
+
+impl fmt::Debug for VpcResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "VpcResolver({:?})", self.servers)
+    }
+}
+
+impl ResolveDns for VpcResolver {
+    fn resolve_dns<'a>(&'a self, name: &'a str) -> DnsFuture<'a> {
+        DnsFuture::new(async move { self.resolve(name).await.map_err(ResolveDnsError::new) })
+    }
+}
+
+impl VpcResolver {
+    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, Source> {
+        if host == "localhost" || host.ends_with(".localhost") {
+            return Ok(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
+        }
+        let name: Name = host.parse()?;
+        let lookups = self.servers.iter().map(|server| Box::pin(ask(*server, &name)));
+        // The first resolver that knows it wins: on a host without IPv6 the other never answers.
+        match futures_util::future::select_ok(lookups).await {
+            Ok((addresses, _)) => Ok(addresses),
+            Err(error) => Err(format!("the VPC resolver does not resolve {name}: {error}").into()),
+        }
+    }
+}
+
+async fn ask(server: SocketAddr, name: &Name) -> Result<Vec<IpAddr>, Source> {
+    let questions = [Question::Type(RrType::A), Question::Type(RrType::Aaaa)];
+    let requests = questions.iter().map(|question| query(name, *question, Recursion::Desired));
+    let peer = Peer { server, key: None, clock: crate::sys::clock::now, timing: LOOKUP };
+    let answers = peer.ask_all(&requests.collect::<Result<Vec<_>, _>>()?).await;
+    let mut addresses = Vec::new();
+    let mut failure = None;
+    for answer in answers {
+        match answer {
+            Ok(response) => addresses
+                .extend(response.answers.values().flat_map(|set| &set.values).filter_map(address)),
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if addresses.is_empty() => Err(error.into()),
+        _ if addresses.is_empty() => Err(format!("{server} has no address of {name}").into()),
+        _ => Ok(addresses),
+    }
+}
+
+fn address(value: &Rdata) -> Option<IpAddr> {
+    match value {
+        Rdata::A(address) => Some((*address).into()),
+        Rdata::Aaaa(address) => Some((*address).into()),
+        _ => None,
+    }
+}
+
+/// Shorter than the limit of a connection.
+const LOOKUP: Timing =
+    Timing { retransmit: Duration::from_millis(300), limit: Duration::from_millis(1200) };
+
+// ---- InstanceCredentials -----------------------------------------------------------------------------------------------
+
+/// The environment's credentials if there are any (tests, containers), or those of the instance's role.
+#[derive(Debug)]
+struct InstanceCredentials {
+    imds: Arc<Imds>,
+}
+
+impl ProvideCredentials for InstanceCredentials {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async move {
+            match EnvironmentVariableCredentialsProvider::new().provide_credentials().await {
+                Err(CredentialsError::CredentialsNotLoaded(_)) => self.of_role().await,
+                answer => answer,
+            }
+        })
+    }
+}
+
+impl InstanceCredentials {
+    async fn of_role(&self) -> provider::Result {
+        let unknown = |error: FactError| CredentialsError::provider_error(error);
+        let roles = self.imds.get(ROLES).await.map_err(unknown)?.lines();
+        let role = roles
+            .first()
+            .ok_or_else(|| CredentialsError::not_loaded("the instance has no instance profile"))?;
+        let document = match self.imds.get(&format!("{ROLES}{role}")).await.map_err(unknown)? {
+            Item::Present(document) => document,
+            Item::Absent => {
+                return Err(CredentialsError::not_loaded(format!(
+                    "role {role} has no credentials yet"
+                )));
+            }
+        };
+        let unusable = |_| {
+            CredentialsError::unhandled(format!("the credentials of role {role} cannot be read"))
+        };
+        let found: RoleCredentials = serde_json::from_str(&document).map_err(unusable)?;
+        if found.code != "Success" {
+            return Err(CredentialsError::not_loaded(format!(
+                "the credentials of role {role}: {}",
+                found.code
+            )));
+        }
+        let ends = DateTime::from_str(&found.expiration, Format::DateTime).ok();
+        let ends = ends.and_then(|time| SystemTime::try_from(time).ok());
+        Ok(Credentials::new(
+            found.access_key_id,
+            found.secret_access_key,
+            Some(found.token),
+            ends,
+            "instance role",
+        ))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct RoleCredentials {
+    code: String,
+    access_key_id: String,
+    secret_access_key: String,
+    token: String,
+    expiration: String,
+}
+
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+const ROLES: &str = "meta-data/iam/security-credentials/";

@@ -1,0 +1,6 @@
+//! EC2: who this host is, and which DNS servers the fleet has.
+
+pub mod api;
+pub mod facts;
+pub mod imds;
+pub mod tags;

@@ -1,0 +1,148 @@
+//! The outside world on one page: what a pass needs of it, and what can go wrong there.
+//!
+//! Errors are situations. Each has a [`Disposition`], which is all that the journeys look at, a text for people, and hints.
+
+pub mod error;
+
+use std::{error::Error, fmt, time::Duration};
+
+use async_trait::async_trait;
+
+use self::error::{BackendError, DirectoryError, FactError, ResolverError, StoreError};
+use crate::core::{
+    detect::Verdict,
+    facts::Facts,
+    ledger::Ledger,
+    name::Name,
+    plan::{Observed, ZoneChange},
+    resolv_conf::{ResolvConf, Wanted},
+    servers::{Health, NameServer},
+};
+
+/// What to do next about an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// Try the same again, not before this time has passed.
+    Retry {
+        /// The least wait.
+        after: Duration,
+    },
+    /// What was read is out of date: observe and plan again.
+    Replan,
+    /// Trying again changes nothing; somebody has to do something.
+    Hold,
+}
+
+/// An error of this page.
+pub trait Situation: Error {
+    /// What to do next.
+    fn disposition(&self) -> Disposition;
+    /// What the operator can do about it.
+    fn hints(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Says who this host is.
+#[async_trait]
+pub trait FactSource: Send + Sync {
+    /// Reads all facts anew.
+    async fn read(&self) -> Result<Facts, FactError>;
+}
+
+/// Says which DNS servers the fleet has.
+#[async_trait]
+pub trait ServerDirectory: Send + Sync {
+    /// The listed servers, in a stable order. An empty list is an answer, and never a reason to forget the last one.
+    async fn list(&self) -> Result<Vec<NameServer>, DirectoryError>;
+}
+
+/// Asks a DNS server whether it serves.
+#[async_trait]
+pub trait Prober: Send + Sync {
+    /// Probes one server; bounded in time.
+    async fn probe(&self, server: &NameServer) -> Health;
+}
+
+/// A place where records are published.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Reads the zones and the records of `names` from their authority, never from a cache.
+    async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError>;
+    /// Carries a change out, whole or not at all, if everything is still as it was read.
+    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError>;
+    /// Where changes go, for people: `10.0.0.2 (TSIG agent-key.)`.
+    fn place(&self) -> String;
+}
+
+/// Whatever owns the host's resolver.
+pub trait ResolverManager: Send + Sync {
+    /// What the resolver uses now; `None` when nothing is configured.
+    fn current(&self) -> Result<Option<ResolvConf>, ResolverError>;
+    /// Makes it use what is wanted.
+    fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError>;
+    /// Gives back what was found before the first [`apply`](Self::apply); `false` when nothing was ever taken.
+    fn restore(&self) -> Result<bool, ResolverError>;
+    /// Who it is, and how that was found out.
+    fn verdict(&self) -> &Verdict;
+}
+
+/// The agent's memory between passes.
+pub trait Store: Send + Sync {
+    /// The ledger as it was saved last; an empty one when there is none, or when it was broken and has been set aside.
+    fn load(&self) -> Result<Ledger, StoreError>;
+    /// Saves it so that it survives a crash from here on.
+    fn save(&self, ledger: &Ledger) -> Result<(), StoreError>;
+}
+
+/// The wall clock, in seconds since 1970.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> u64;
+    /// A number from 0 to 1 that no two hosts share: what spreads retries.
+    fn jitter(&self) -> f64;
+}
+
+/// A failure as it is reported: the error's text, those of its causes, and hints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The error first, then its causes.
+    pub texts: Vec<String>,
+    /// What the operator can do.
+    pub hints: Vec<String>,
+}
+
+impl Failure {
+    /// The failure that `error` is.
+    #[must_use]
+    pub fn of(error: &(impl Situation + 'static)) -> Self {
+        Self { texts: chain(error), hints: error.hints() }
+    }
+
+    /// A failure that is told in one sentence.
+    #[must_use]
+    pub fn told(text: impl fmt::Display, hint: Option<&str>) -> Self {
+        Self { texts: vec![text.to_string()], hints: hint.map(str::to_owned).into_iter().collect() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.texts.join(": "))
+    }
+}
+
+/// The texts of an error and its causes; a cause that only repeats is left out.
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut texts = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let text = cause.to_string();
+        if texts.last().is_none_or(|last| !last.ends_with(&text)) {
+            texts.push(text);
+        }
+        source = cause.source();
+    }
+    texts
+}

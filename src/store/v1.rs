@@ -1,0 +1,138 @@
+//! Version 1 of the state file: the serde twin of the ledger.
+
+use std::{collections::BTreeMap, net::SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::core::{
+    ledger::{KnownServers, Ledger, Published},
+    name::{Name, NameError},
+    ownership::OwnerId,
+    servers::NameServer,
+};
+
+/// Reads a state file.
+///
+/// # Errors
+/// It is not JSON, of another version, or says what no ledger can.
+pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
+    let file: File = serde_json::from_slice(content)?;
+    if file.version != VERSION {
+        return Err(ParseError::Version(file.version));
+    }
+    let published = file.published.into_iter().map(|(backend, names)| {
+        let names = names.into_iter().map(|(name, entry)| {
+            Ok::<_, NameError>((
+                name.parse::<Name>()?,
+                Published { at: entry.at, confirmed: entry.confirmed },
+            ))
+        });
+        Ok::<_, NameError>((backend, names.collect::<Result<_, _>>()?))
+    });
+    let zone_ids =
+        file.zone_ids.into_iter().map(|(zone, id)| Ok::<_, NameError>((zone.parse::<Name>()?, id)));
+    Ok(Ledger {
+        owner: file.owner.map(OwnerId::new),
+        published: published.collect::<Result<_, _>>()?,
+        servers: file.servers.map(|known| KnownServers {
+            servers: known.servers.into_iter().map(Into::into).collect(),
+            at: known.at,
+        }),
+        macs: file.macs,
+        zone_ids: zone_ids.collect::<Result<_, _>>()?,
+    })
+}
+
+/// Writes a state file.
+///
+/// # Errors
+/// Never in practice: every value has a JSON form.
+pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
+    let published = ledger.published.iter().map(|(backend, names)| {
+        let names = names.iter().map(|(name, published)| {
+            (name.to_string(), Entry { at: published.at, confirmed: published.confirmed })
+        });
+        (backend.clone(), names.collect())
+    });
+    let file = File {
+        version: VERSION,
+        owner: ledger.owner.as_ref().map(ToString::to_string),
+        published: published.collect(),
+        servers: ledger.servers.as_ref().map(|known| Servers {
+            at: known.at,
+            servers: known.servers.iter().cloned().map(Into::into).collect(),
+        }),
+        macs: ledger.macs.clone(),
+        zone_ids: ledger.zone_ids.iter().map(|(zone, id)| (zone.to_string(), id.clone())).collect(),
+    };
+    let mut content = serde_json::to_vec_pretty(&file)?;
+    content.push(b'\n');
+    Ok(content)
+}
+
+/// Why a state file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// It is not the JSON of a ledger.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// It is of a version that this program does not know.
+    #[error("it is of version {0}, and this program knows version {VERSION}")]
+    Version(u32),
+    /// A name in it is none.
+    #[error("a name in it is no domain name: {0}")]
+    Name(#[from] NameError),
+}
+
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct File {
+    version: u32,
+    #[serde(default)]
+    owner: Option<String>,
+    #[serde(default)]
+    published: BTreeMap<String, BTreeMap<String, Entry>>,
+    #[serde(default)]
+    servers: Option<Servers>,
+    #[serde(default)]
+    macs: Vec<String>,
+    #[serde(default)]
+    zone_ids: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    at: u64,
+    #[serde(default)]
+    confirmed: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Servers {
+    at: u64,
+    servers: Vec<Server>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Server {
+    address: SocketAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    instance_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    availability_zone: Option<String>,
+}
+
+impl From<Server> for NameServer {
+    fn from(server: Server) -> Self {
+        let Server { address, instance_id, availability_zone } = server;
+        Self { address, instance_id, availability_zone }
+    }
+}
+
+impl From<NameServer> for Server {
+    fn from(server: NameServer) -> Self {
+        let NameServer { address, instance_id, availability_zone } = server;
+        Self { address, instance_id, availability_zone }
+    }
+}

@@ -1,0 +1,249 @@
+//! The only writer of files: whole or not at all, and durable.
+//!
+//! A file is written beside its place, flushed to disk and renamed over it, with the mode and owner of what it replaces; a
+//! reader sees the old content or the new, never less. Where a rename is impossible (a file that is itself a mount point,
+//! as containers have resolv.conf, or a directory that cannot be written to) the content is overwritten in place: shorter
+//! than one page and written by one call, but a reader can then see it half written, and a crash can leave it so.
+
+use std::{
+    fs::{self, File, OpenOptions, Permissions},
+    io::{self, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
+    path::{Component, Path, PathBuf},
+};
+
+/// How a file came to its new content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// By a rename: no reader ever saw anything but the old or the new content.
+    Atomically,
+    /// In place, since a rename was impossible.
+    InPlace,
+}
+
+/// Replaces the content of `path`; a new file gets `mode`.
+///
+/// A symbolic link is followed inside `root`, so that its target is replaced and the link stays.
+///
+/// # Errors
+/// The system refuses; the file then has its old content, unless it could be written in place only.
+pub fn replace(root: &Path, path: &Path, content: &[u8], mode: u32) -> io::Result<Written> {
+    let path = follow(root, path)?;
+    match rename_over(&path, content, mode) {
+        Ok(()) => Ok(Written::Atomically),
+        Err(error) if is_unmovable(&error) && path.exists() => {
+            overwrite(&path, content)?;
+            Ok(Written::InPlace)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The file that `path` means after its symbolic links, none of which leads out of `root`.
+///
+/// # Errors
+/// Links go round in a circle, or cannot be read.
+pub fn follow(root: &Path, path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.file_type().is_symlink() => {
+                let target = fs::read_link(&path)?;
+                let directory = path.parent().unwrap_or(root);
+                path = inside(
+                    root,
+                    &if target.is_absolute() {
+                        target
+                    } else {
+                        below(root, directory).join(target)
+                    },
+                );
+            }
+            Ok(_) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::other(format!("more than {MAX_LINKS} symbolic links")))
+}
+
+/// Reads a file of at most `limit` bytes; `None` when there is none. Anything but a regular file is an error: opening a
+/// FIFO would wait for a writer that never comes.
+///
+/// # Errors
+/// The file cannot be read, is no regular file, or is larger.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    if !metadata.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    if metadata.len() > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("it is larger than {limit} bytes"),
+        ));
+    }
+    fs::read(path).map(Some)
+}
+
+/// `path` as it is seen from `root`: `/etc/resolv.conf` in `/mnt/image` is `/mnt/image/etc/resolv.conf`.
+#[must_use]
+pub fn inside(root: &Path, path: &Path) -> PathBuf {
+    let mut inside = root.to_path_buf();
+    let mut depth = 0_usize;
+    for component in path.components() {
+        match component {
+            Component::Normal(part) => {
+                inside.push(part);
+                depth += 1;
+            }
+            Component::ParentDir if depth > 0 => {
+                inside.pop();
+                depth -= 1;
+            }
+            Component::ParentDir
+            | Component::RootDir
+            | Component::CurDir
+            | Component::Prefix(_) => {}
+        }
+    }
+    inside
+}
+
+/// `path` without the root in front of it.
+fn below(root: &Path, path: &Path) -> PathBuf {
+    Path::new("/").join(path.strip_prefix(root).unwrap_or(path))
+}
+
+fn rename_over(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.tagalong-{}", std::process::id()));
+    let result = write_beside(path, &temporary, content, mode)
+        .and_then(|()| fs::rename(&temporary, path))
+        .and_then(|()| File::open(directory)?.sync_all());
+    if result.is_err() {
+        // The error at hand matters more than the leftover.
+        let _ = fs::remove_file(&temporary);
+    }
+    result
+}
+
+fn write_beside(path: &Path, temporary: &Path, content: &[u8], mode: u32) -> io::Result<()> {
+    // What an earlier run with our process id left there when it was killed.
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
+    file.write_all(content)?;
+    let mode = match fs::metadata(path) {
+        Ok(before) => {
+            let own = file.metadata()?;
+            if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
+                fchown(&file, Some(before.uid()), Some(before.gid()))?;
+            }
+            before.mode() & 0o7777
+        }
+        Err(_) => mode,
+    };
+    // After the content and the owner: the umask does not count, and no bit is lost by a change of owner.
+    file.set_permissions(Permissions::from_mode(mode))?;
+    file.sync_all()
+}
+
+fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.write_all(content)?;
+    file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
+    file.sync_all()
+}
+
+/// Errors after which the same file may still be written in place.
+fn is_unmovable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ResourceBusy
+            | io::ErrorKind::CrossesDevices
+            | io::ErrorKind::PermissionDenied
+            | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+/// As many links as Linux follows (path_resolution(7)).
+const MAX_LINKS: usize = 40;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn mode_and_content_are_replaced_together_and_nothing_is_left_beside() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(replace(directory.path(), &path, b"new", 0o644).unwrap(), Written::Atomically);
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_has_the_mode_that_was_asked_for_whatever_the_umask() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        replace(directory.path(), &path, b"new", 0o644).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o644);
+    }
+
+    #[test]
+    fn a_link_stays_and_its_target_is_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("etc")).unwrap();
+        fs::create_dir_all(root.path().join("run/x")).unwrap();
+        for (link, target) in
+            [("relative", "../run/x/resolv.conf"), ("absolute", "/run/x/resolv.conf")]
+        {
+            let path = root.path().join("etc").join(link);
+            symlink(target, &path).unwrap();
+            replace(root.path(), &path, link.as_bytes(), 0o644).unwrap();
+            assert!(fs::symlink_metadata(&path).unwrap().file_type().is_symlink());
+            assert_eq!(fs::read(root.path().join("run/x/resolv.conf")).unwrap(), link.as_bytes());
+        }
+    }
+
+    #[test]
+    fn a_link_never_leads_out_of_the_root() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("resolv.conf");
+        symlink("../../../../../../../../etc/tagalong-test-outside", &path).unwrap();
+        assert_eq!(
+            follow(root.path(), &path).unwrap(),
+            root.path().join("etc/tagalong-test-outside")
+        );
+    }
+
+    #[test]
+    fn links_in_a_circle_are_an_error() {
+        let root = tempfile::tempdir().unwrap();
+        symlink("b", root.path().join("a")).unwrap();
+        symlink("a", root.path().join("b")).unwrap();
+        assert!(follow(root.path(), &root.path().join("a")).is_err());
+    }
+
+    #[test]
+    fn a_fifo_is_refused_and_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("fifo");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR).unwrap();
+        assert_eq!(read_regular(&path, 100).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(read_regular(&root.path().join("none"), 100).unwrap(), None);
+    }
+}

@@ -1,0 +1,4 @@
+//! The operating system, as far as more than one adapter needs it.
+
+pub mod clock;
+pub mod fs;

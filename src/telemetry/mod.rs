@@ -1,0 +1,3 @@
+//! What we say about ourselves while we work.
+
+pub mod log;

@@ -1,0 +1,8 @@
+//! DNS on the wire: messages, signatures, and the exchange of one for the other.
+//!
+//! The only place that names the DNS crate: its releases rename and move much, and nobody else should notice.
+
+pub mod exchange;
+pub mod key;
+pub mod message;
+pub mod tsig;
