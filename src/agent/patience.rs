@@ -35,13 +35,14 @@ impl Patience {
     }
 }
 
-/// Tries until it works, until it never will, or until the deadline.
+/// Tries until it works, until it never will, or until the deadline; `who` is asked.
 ///
 /// # Errors
 /// The last failure; one that says that the time was up when nothing had failed before.
 pub async fn insist<T, E: Situation + 'static>(
     deadline: Instant,
     clock: &dyn Clock,
+    who: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, Failure> {
     let mut patience = Patience::until(deadline);
@@ -50,7 +51,7 @@ pub async fn insist<T, E: Situation + 'static>(
         let error = match timeout_at(deadline, attempt()).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => error,
-            Err(_) => return Err(last.unwrap_or_else(out_of_time)),
+            Err(_) => return Err(last.unwrap_or_else(|| out_of_time(who))),
         };
         let failure = Failure::of(&error);
         let after = match error.disposition() {
@@ -65,12 +66,12 @@ pub async fn insist<T, E: Situation + 'static>(
     }
 }
 
-/// The failure of a try that was under way when the time was up.
+/// The failure of a try that was under way when the time was up, and `who` had not answered.
 #[must_use]
-pub fn out_of_time() -> Failure {
+pub fn out_of_time(who: &str) -> Failure {
     Failure::told(
-        "the deadline came before an answer",
-        Some("see which server is silent, or give more time with `--deadline`"),
+        format!("the deadline came before {who} answered"),
+        Some("see whether it is there, or give more time with `--deadline`"),
     )
 }
 

@@ -107,7 +107,7 @@ impl Registration<'_> {
                 Ok(Some(error)) => error,
                 Err(_) => {
                     if outcome.failures.is_empty() {
-                        outcome.failures.push(out_of_time());
+                        outcome.failures.push(out_of_time(&self.backend.place()));
                     }
                     return outcome;
                 }

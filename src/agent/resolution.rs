@@ -55,6 +55,16 @@ pub struct Resolved {
     pub failures: Vec<Failure>,
 }
 
+impl Resolved {
+    /// Says the reason `why` where the outcome says what was known before it, `late`.
+    pub fn learn(&mut self, late: &Failure, why: &Failure) {
+        for notice in &mut self.notices {
+            *notice = notice.replace(&late.to_string(), &why.to_string());
+        }
+        self.failures.iter_mut().filter(|failure| *failure == late).for_each(|failure| failure.clone_from(why));
+    }
+}
+
 /// What was done to the resolver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Action {
@@ -118,18 +128,15 @@ impl Resolution<'_> {
                 (self.fallback(&mut outcome).await, "no server serves; a silent one may come back")
             }
         };
-        match wanted {
-            Some(wanted) => self.hand_over(&current, &wanted, mode, &mut outcome),
-            None => {
-                outcome.action = Action::Kept(otherwise);
-                if listed.is_empty() && outcome.failures.is_empty() {
-                    outcome.action = Action::Kept("no DNS servers are known");
-                } else if !present.iter().any(lives) {
-                    outcome.failures.push(Failure::told(
-                        "no DNS server answers",
-                        Some("see the servers' own state"),
-                    ));
-                }
+        if let Some(wanted) = wanted { self.hand_over(&current, &wanted, mode, &mut outcome) } else {
+            outcome.action = Action::Kept(otherwise);
+            if listed.is_empty() && outcome.failures.is_empty() {
+                outcome.action = Action::Kept("no DNS servers are known");
+            } else if !present.iter().any(lives) {
+                outcome.failures.push(Failure::told(
+                    "no DNS server answers",
+                    Some("see the servers' own state"),
+                ));
             }
         }
         outcome
@@ -162,16 +169,13 @@ impl Resolution<'_> {
                 failure.to_string()
             }
         };
-        match known {
-            Some(known) => {
-                let age = self.clock.now().saturating_sub(known.at);
-                outcome.notices.push(format!("{why}; the list of {age} s ago is used"));
-                known.servers
-            }
-            None => {
-                outcome.notices.push(why);
-                Vec::new()
-            }
+        if let Some(known) = known {
+            let age = self.clock.now().saturating_sub(known.at);
+            outcome.notices.push(format!("{why}; the list of {age} s ago is used"));
+            known.servers
+        } else {
+            outcome.notices.push(why);
+            Vec::new()
         }
     }
 

@@ -8,10 +8,9 @@ use super::{
     Code,
     args::{Args, ConfigVerb},
     print,
-    wiring::{Host, open_store, runtime, settings},
+    wiring::{on_host, settings},
 };
 use crate::{
-    agent::notebook::Notebook,
     config::{Config, effective, settings::Settings},
     ec2::imds::Patience,
 };
@@ -44,15 +43,12 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
 
 /// Adds what the instance's tags say, if they can be read at once: the files can be checked anywhere.
 fn add_tags(args: &Args, settings: &mut Settings) -> bool {
-    let store = open_store(&args.state_dir);
-    let Ok(notebook) = Notebook::open(&store) else { return true };
-    let one_try =
-        Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
-    let Ok(host) = Host::new(settings.clone(), &notebook, one_try) else { return true };
-    let Ok(runtime) = runtime() else { return true };
-    let facts = runtime
-        .block_on(async { host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await });
-    runtime.shutdown_background();
+    let one_try = Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
+    let facts = on_host(settings.clone(), &args.state_dir, one_try, async |host| {
+        host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
+    });
+    // What is wrong with the files themselves is told when they are checked.
+    let Ok((facts, _)) = facts else { return true };
     match facts {
         Ok(facts) => match settings.overlay_tags(&facts.tags.values) {
             Ok(()) => true,

@@ -47,6 +47,6 @@ enum Code {
     Failed = 1,
     /// `plan` found changes.
     Changes = 2,
-    /// The command line is wrong (EX_USAGE of sysexits(3)).
+    /// The command line is wrong (`EX_USAGE` of `sysexits(3)`).
     Usage = 64,
 }

@@ -8,17 +8,19 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, future::join_all};
+use tokio::time::timeout_at;
 
 use super::{
     Code,
     args::Args,
     print,
     status::ReportJson,
-    wiring::{Host, Known, deadline, open_store, runtime, settings},
+    wiring::{Host, Known, deadline, on_host, refused, settings},
 };
 use crate::{
     agent::{
         notebook::Notebook,
+        patience::out_of_time,
         registration::{Registered, Registration},
         report::Report,
         resolution::{Action, Mode, Resolution, Resolved},
@@ -28,7 +30,6 @@ use crate::{
     ec2::imds::Patience,
     ports::{Failure, Situation as _},
     resolver::{self, health::SoaProber},
-    store::StateFile,
     sys::clock::SystemClock,
 };
 
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
     let report = bounded(limit, started, move || pass(settings, &places, started, limit));
-    finish(args, report)
+    finish(args, &report)
 }
 
 /// Runs `work` on a thread of its own and waits no longer than the deadline: a system call that hangs hangs alone.
@@ -77,7 +78,7 @@ pub(super) fn bounded(
 }
 
 /// Prints a pass's outcome.
-pub(super) fn finish(args: &Args, report: Report) -> Code {
+pub(super) fn finish(args: &Args, report: &Report) -> Code {
     report.notices().for_each(print::notice);
     for part in &report.registered {
         for blocked in &part.blocked {
@@ -89,41 +90,27 @@ pub(super) fn finish(args: &Args, report: Report) -> Code {
     }
     report.failures().for_each(print::failure);
     if args.json {
-        print::data(ReportJson::of(&report).render());
+        print::data(ReportJson::of(report).render());
     } else {
-        print::data(&report);
+        print::data(report);
     }
     if report.is_good() { Code::Done } else { Code::Failed }
 }
 
 fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
-    let failed = |failure| Report { failures: vec![failure], ..Report::default() };
-    let store = open_store(&places.state);
-    let notebook = match Notebook::open(&store) {
-        Ok(notebook) => notebook,
-        Err(error) => return failed(Failure::of(&error)),
-    };
-    let host = match Host::new(settings, &notebook, Patience::default()) {
-        Ok(host) => host,
-        Err(errors) => return refused(errors),
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(Failure::told(format!("no runtime: {error}"), None)),
-    };
-    let mut report = runtime.block_on(both(&host, places, deadline(started, limit)));
-    runtime.shutdown_background();
-    report.notices.extend(store_notices(&store));
-    report
+    let deadline = deadline(started, limit);
+    report_of(on_host(settings, &places.state, Patience::default(), async |host| both(host, places, deadline).await))
 }
 
-pub(super) fn store_notices(store: &StateFile) -> Vec<String> {
-    store.take_notices()
-}
-
-pub(super) fn refused(errors: Vec<crate::config::settings::ConfigError>) -> Report {
-    let failures = errors.iter().map(|error| Failure::told(error, None)).collect();
-    Report { failures, ..Report::default() }
+/// The report of a pass, or of why there was none.
+pub(super) fn report_of(outcome: Result<(Report, Vec<String>), Vec<Failure>>) -> Report {
+    match outcome {
+        Ok((mut report, notices)) => {
+            report.notices.extend(notices);
+            report
+        }
+        Err(failures) => Report { failures, ..Report::default() },
+    }
 }
 
 /// Registers and resolves side by side. The resolver does not wait long for facts: its last good list needs none.
@@ -133,9 +120,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         let facts = facts.clone().await;
         match host.complete(facts.as_deref().ok()) {
             Ok(known) => Ok((known, facts.err())),
-            Err(errors) => {
-                Err(errors.iter().map(|error| Failure::told(error, None)).collect::<Vec<_>>())
-            }
+            Err(errors) => Err(refused(&errors)),
         }
     };
     let known = known.map(Arc::new).shared();
@@ -161,28 +146,42 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         };
         register_all(host, known, deadline, servers.clone()).await
     };
+    let listed = async {
+        match known.clone().await.as_ref() {
+            Ok((known, _)) if known.config.resolver.manager == Manager::None => Ok(Vec::new()),
+            _ => servers.clone().await,
+        }
+    };
+    let listed = listed.shared();
     let resolve = async {
-        let early = tokio::time::timeout(FACTS_PATIENCE, known.clone()).await.is_ok();
-        if !early && let Ok(blind) = host.complete(None) {
+        let patience = deadline.saturating_duration_since(tokio::time::Instant::now()) / 4;
+        let mut blind = None;
+        if tokio::time::timeout(LIST_PATIENCE.min(patience), listed.clone()).await.is_err() {
             // Better the last good list now than the newest one too late; a newer one follows if it comes.
-            let silent = Err(Failure::told("the instance's metadata are not there yet", None));
-            let blind = resolve(host, &blind, places, silent, Mode::Apply).await;
-            match known.clone().await.as_ref() {
-                Ok((known, None)) => {
-                    return Some(
-                        resolve(host, known, places, servers.clone().await, Mode::Apply).await,
-                    );
-                }
-                _ => return Some(blind),
+            let late = Failure::told("EC2 has not listed the DNS servers yet", None);
+            let so_far = match known.clone().now_or_never().as_deref() {
+                Some(Ok((known, _))) => Some(known.clone()),
+                Some(Err(_)) => None,
+                None => host.complete(None).ok(),
+            };
+            if let Some(so_far) = so_far {
+                let outcome = resolve(host, &so_far, places, Err(late.clone()), Mode::Apply);
+                blind = timeout_at(deadline, outcome).await.ok();
+            }
+            if let (Err(why), Some(blind)) = (listed.clone().await, &mut blind) {
+                blind.learn(&late, &why);
+                return Some(blind.clone());
             }
         }
         match known.clone().await.as_ref() {
             Ok((known, _)) => {
-                let managed = known.config.resolver.manager != Manager::None;
-                let servers = if managed { servers.clone().await } else { Ok(Vec::new()) };
-                Some(resolve(host, known, places, servers, Mode::Apply).await)
+                let outcome = resolve(host, known, places, listed.clone().await, Mode::Apply);
+                Some(timeout_at(deadline, outcome).await.ok().or(blind).unwrap_or_else(|| Resolved {
+                    failures: vec![out_of_time("a DNS server")],
+                    ..Resolved::default()
+                }))
             }
-            Err(_) => None,
+            Err(_) => blind,
         }
     };
     let (registered, resolved) = tokio::join!(register, resolve);
@@ -191,7 +190,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         Ok(registered) => report.registered = registered,
         Err(failures) => report.failures = failures,
     }
-    if let Ok((known, _)) = known.await.as_ref() {
+    if let Ok((known, _)) = known.clone().await.as_ref() {
         report.instance_id = known.facts.as_ref().map(|facts| facts.identity.instance_id.clone());
         report.notices = known.notices();
     }
@@ -320,5 +319,5 @@ pub(super) async fn resolve(
     resolution.run(mode).await
 }
 
-/// How long the resolver waits for the metadata before it makes do with the last good list.
-const FACTS_PATIENCE: Duration = Duration::from_secs(3);
+/// How long the resolver waits for the list of servers, at most, before it makes do with the last good one.
+const LIST_PATIENCE: Duration = Duration::from_secs(3);

@@ -11,13 +11,13 @@ use serde::Serialize;
 use super::{
     Code,
     args::Args,
-    once::{Places, backends, discovered, refused, resolve, store_notices},
+    once::{Places, backends, discovered, resolve},
     print,
-    wiring::{Host, deadline, open_store, runtime, settings},
+    wiring::{Host, deadline, on_host, refused, settings},
 };
 use crate::{
     agent::{
-        notebook::Notebook,
+        patience::out_of_time,
         registration::Registration,
         resolution::{Action, Mode, Resolved},
     },
@@ -43,19 +43,15 @@ struct Found {
 pub(super) fn run(args: &Args, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
-    let store = open_store(&places.state);
-    let found =
-        Notebook::open(&store).map_err(|error| vec![Failure::of(&error)]).and_then(|notebook| {
-            let host = Host::new(settings, &notebook, Patience::default())
-                .map_err(|errors| refused(errors).failures)?;
-            let runtime = runtime()
-                .map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;
-            let found = runtime.block_on(find(&host, &places, deadline(started, LIMIT)));
-            runtime.shutdown_background();
-            Ok(found)
-        });
-    let mut found = found.unwrap_or_else(|failures| Found { failures, ..Found::default() });
-    found.notices.extend(store_notices(&store));
+    let deadline = deadline(started, LIMIT);
+    let outcome = on_host(settings, &places.state, Patience::default(), async |host| find(host, &places, deadline).await);
+    let found = match outcome {
+        Ok((mut found, notices)) => {
+            found.notices.extend(notices);
+            found
+        }
+        Err(failures) => Found { failures, ..Found::default() },
+    };
     show(args, &found)
 }
 
@@ -71,7 +67,7 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     let mut known = match host.complete(Some(&facts)) {
         Ok(known) => known,
         Err(errors) => {
-            found.failures = refused(errors).failures;
+            found.failures = refused(&errors);
             return found;
         }
     };
@@ -126,7 +122,7 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         match tokio::time::timeout_at(deadline, registration.plan()).await {
             Ok(Ok(plan)) => found.plans.push((name.clone(), opened.port().place(), plan)),
             Ok(Err(error)) => found.failures.push(Failure::of(&error)),
-            Err(_) => found.failures.push(crate::agent::patience::out_of_time()),
+            Err(_) => found.failures.push(out_of_time(&opened.port().place())),
         }
     }
     found.resolved = Some(resolve(host, &known, places, listed, Mode::Plan).await);
@@ -145,7 +141,9 @@ fn show(args: &Args, found: &Found) -> Code {
         .iter()
         .chain(resolved.iter().flat_map(|part| &part.failures))
         .collect::<Vec<_>>();
-    failures.iter().for_each(|failure| print::failure(failure));
+    for failure in &failures {
+        print::failure(failure);
+    }
     let swaps = found
         .plans
         .iter()

@@ -10,17 +10,17 @@ use super::{
     args::Args,
     once::{Places, resolve},
     print,
-    wiring::{Host, now, open_store, runtime, settings},
+    wiring::{on_host, refused, settings},
 };
 use crate::{
     agent::{
-        notebook::Notebook,
         report::Report,
         resolution::{Action, Mode, Resolved},
     },
     core::servers::Ranked,
     ec2::imds::Patience,
-    ports::Failure,
+    ports::{Clock as _, Failure},
+    sys::clock::SystemClock,
 };
 
 /// What `status` shows; its JSON form is for other programs.
@@ -64,47 +64,36 @@ struct ResolverStatus {
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
-    let store = open_store(&places.state);
-    let failed = |failures: Vec<Failure>| {
-        failures.iter().for_each(print::failure);
-        Code::Failed
-    };
-    let notebook = match Notebook::open(&store) {
-        Ok(notebook) => notebook,
-        Err(error) => return failed(vec![Failure::of(&error)]),
-    };
-    let host = match Host::new(settings, &notebook, Patience::default()) {
-        Ok(host) => host,
-        Err(errors) => {
-            errors.iter().for_each(print::error);
-            return Code::Failed;
+    let outcome = on_host(settings, &places.state, Patience::default(), async |host| {
+        let known = host.complete(None).map_err(|errors| refused(&errors))?;
+        let ledger = host.notebook.ledger();
+        let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
+        let resolved = resolve(host, &known, &places, Ok(listed), Mode::Plan).await;
+        Ok((ledger, resolved))
+    });
+    let (ledger, resolved) = match outcome {
+        Ok((Ok(found), notices)) => {
+            notices.iter().for_each(print::notice);
+            found
         }
+        Ok((Err(failures), _)) | Err(failures) => return failed(&failures),
     };
-    let known = match host.complete(None) {
-        Ok(known) => known,
-        Err(errors) => {
-            errors.iter().for_each(print::error);
-            return Code::Failed;
-        }
-    };
-    let ledger = notebook.ledger();
-    let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
-    let resolved = match runtime() {
-        Ok(runtime) => runtime.block_on(resolve(&host, &known, &places, Ok(listed), Mode::Plan)),
-        Err(error) => return failed(vec![Failure::told(format!("no runtime: {error}"), None)]),
-    };
-    store.take_notices().iter().for_each(print::notice);
     let status = status(&ledger, &resolved);
     print::data(if args.json {
         serde_json::to_string_pretty(&status).unwrap_or_default()
     } else {
         text(&status)
     });
-    if resolved.failures.is_empty() { Code::Done } else { failed(resolved.failures) }
+    if resolved.failures.is_empty() { Code::Done } else { failed(&resolved.failures) }
+}
+
+fn failed(failures: &[Failure]) -> Code {
+    failures.iter().for_each(print::failure);
+    Code::Failed
 }
 
 fn status(ledger: &crate::core::ledger::Ledger, resolved: &Resolved) -> Status {
-    let now = now();
+    let now = SystemClock.now();
     let published = ledger.published.iter().flat_map(|(backend, names)| {
         names.iter().map(|(name, published)| Published {
             name: name.to_string(),

@@ -26,7 +26,8 @@ use crate::{
         imds::{Imds, Patience},
         tags::{DescribeTags, TaggedServers, client},
     },
-    ports::{Clock as _, FactSource as _, Failure, ServerDirectory as _},
+    ports::{FactSource as _, Failure, ServerDirectory as _},
+    store::StateFile,
     sys::clock::SystemClock,
 };
 
@@ -69,7 +70,11 @@ impl<'a> Host<'a> {
 
     /// The facts, read again and again until they are there, or the deadline is.
     pub(super) async fn facts(&self, deadline: Instant) -> Result<Facts, Failure> {
-        insist(deadline, &SystemClock, async || self.read_facts().await).await
+        let who = format!(
+            "the instance metadata service at {} (or EC2, where that has no tags)",
+            self.imds.endpoint()
+        );
+        insist(deadline, &SystemClock, &who, async || self.read_facts().await).await
     }
 
     async fn read_facts(&self) -> Result<Facts, crate::ports::error::FactError> {
@@ -156,7 +161,7 @@ impl Known {
         };
         let ec2 = client(&self.aws, self.config.ec2_endpoint.as_deref());
         let directory = TaggedServers::new(ec2, self.config.discovery.clone(), vpc);
-        insist(deadline, &SystemClock, async || directory.list().await).await
+        insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await).await
     }
 
     /// Opens a backend.
@@ -223,9 +228,26 @@ impl Known {
     }
 }
 
-/// The notice that a state file was set aside, and others of the store's.
-pub(super) fn open_store(state: &Path) -> crate::store::StateFile {
-    crate::store::StateFile::new(state)
+/// Opens the memory and the way to the outside, and does `work` with them; gives its result and what the memory has to say.
+pub(super) fn on_host<T>(
+    settings: Settings,
+    state: &Path,
+    patience: Patience,
+    work: impl AsyncFnOnce(&Host<'_>) -> T,
+) -> Result<(T, Vec<String>), Vec<Failure>> {
+    let store = StateFile::new(state);
+    let notebook = Notebook::open(&store).map_err(|error| vec![Failure::of(&error)])?;
+    let host = Host::new(settings, &notebook, patience).map_err(|errors| refused(&errors))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;
+    let result = runtime.block_on(work(&host));
+    runtime.shutdown_background();
+    Ok((result, store.take_notices()))
+}
+
+/// Errors of the configuration as failures.
+pub(super) fn refused(errors: &[ConfigError]) -> Vec<Failure> {
+    errors.iter().map(|error| Failure::told(error, None)).collect()
 }
 
 /// Where the metadata service is, by the files and the environment.
@@ -276,15 +298,5 @@ fn pause_of(error: &NamingError) -> Duration {
 /// When a pass that began at `started` must be over, with a moment left to say how it went.
 pub(super) fn deadline(started: std::time::Instant, limit: Duration) -> Instant {
     let reserve = (limit / 10).min(Duration::from_millis(500));
-    Instant::from_std(started + limit - reserve)
-}
-
-/// Seconds since 1970.
-pub(super) fn now() -> u64 {
-    SystemClock.now()
-}
-
-/// A runtime on this thread.
-pub(super) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+    Instant::from_std(started + limit.saturating_sub(reserve))
 }

@@ -8,19 +8,17 @@ use std::{
 use super::{
     Code,
     args::Args,
-    once::{Places, backends, bounded, discovered, finish, refused, store_notices},
-    wiring::{Host, deadline, open_store, runtime, settings},
+    once::{Places, backends, bounded, discovered, finish, report_of},
+    wiring::{Host, deadline, on_host, refused, settings},
 };
 use crate::{
     agent::{
-        notebook::Notebook,
         registration::{Registered, Registration},
         report::Report,
     },
     config::settings::Settings,
     core::{naming::desire, ownership::OwnerId},
     ec2::imds::Patience,
-    ports::Failure,
     sys::clock::SystemClock,
 };
 
@@ -28,28 +26,12 @@ pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
     let report = bounded(limit, started, move || pass(settings, &places, started, limit));
-    finish(args, report)
+    finish(args, &report)
 }
 
 fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
-    let failed = |failure| Report { failures: vec![failure], ..Report::default() };
-    let store = open_store(&places.state);
-    let notebook = match Notebook::open(&store) {
-        Ok(notebook) => notebook,
-        Err(error) => return failed(Failure::of(&error)),
-    };
-    let host = match Host::new(settings, &notebook, Patience::default()) {
-        Ok(host) => host,
-        Err(errors) => return refused(errors),
-    };
-    let runtime = match runtime() {
-        Ok(runtime) => runtime,
-        Err(error) => return failed(Failure::told(format!("no runtime: {error}"), None)),
-    };
-    let mut report = runtime.block_on(withdraw(&host, deadline(started, limit)));
-    runtime.shutdown_background();
-    report.notices.extend(store_notices(&store));
-    report
+    let deadline = deadline(started, limit);
+    report_of(on_host(settings, &places.state, Patience::default(), async |host| withdraw(host, deadline).await))
 }
 
 async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
@@ -63,7 +45,7 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     };
     let known = match host.complete(Some(&facts)) {
         Ok(known) => known,
-        Err(errors) => return refused(errors),
+        Err(errors) => return Report { failures: refused(&errors), ..Report::default() },
     };
     report.instance_id = Some(facts.identity.instance_id.clone());
     report.notices = known.notices();

@@ -206,10 +206,10 @@ pub fn effective(settings: &Settings) -> Vec<(String, String, Origin)> {
         for path in paths {
             match settings.get(&path) {
                 Some(setting) => {
-                    rows.push((path, setting.value.to_string(), setting.origin.clone()))
+                    rows.push((path, setting.value.to_string(), setting.origin.clone()));
                 }
                 None if !key.default.is_empty() => {
-                    rows.push((path, key.default.to_owned(), Origin::Default))
+                    rows.push((path, key.default.to_owned(), Origin::Default));
                 }
                 None => {}
             }

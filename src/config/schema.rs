@@ -192,14 +192,14 @@ pub fn find(path: &str) -> Option<&'static Key> {
 /// The keys right below `path`, for the error that says what could stand there.
 #[must_use]
 pub fn below(path: &str) -> Vec<&'static str> {
-    let mut words = KEYS.iter().filter_map(|key| {
+    let words = KEYS.iter().filter_map(|key| {
         let mut pattern = key.path.split('.');
         let is_below = path.is_empty()
             || path.split('.').all(|word| pattern.next().is_some_and(|p| is_segment(p, word)));
         is_below.then(|| pattern.next()).flatten().map(|word| word.trim_end_matches("[]"))
     });
     let mut known: Vec<&'static str> = Vec::new();
-    while let Some(word) = words.next() {
+    for word in words {
         if !known.contains(&word) {
             known.push(word);
         }
@@ -258,6 +258,21 @@ pub fn default_toml() -> String {
             (_, "") => text.push_str(&format!("#?{word} = {}\n", key.example)),
             (_, default) => text.push_str(&format!("#{word} = {default}\n")),
         }
+    }
+    text
+}
+
+/// The keys as a table in Markdown: the README's.
+#[must_use]
+pub fn markdown() -> String {
+    let mut text = String::from("| key | default | meaning |\n|---|---|---|\n");
+    for key in KEYS {
+        let default = match (key.path, key.default) {
+            ("version", _) => "must be there".to_owned(),
+            (_, "") => "unset".to_owned(),
+            (_, default) => format!("`{default}`"),
+        };
+        text.push_str(&format!("| `{}` | {default} | {} |\n", key.path.replace('*', "NAME"), key.meaning.replace('|', "\\|")));
     }
     text
 }

@@ -231,11 +231,10 @@ fn from_text(form: Form, text: &str) -> Option<Value> {
         Form::Text => Some(Value::Text(text.to_owned())),
         Form::Number => text.trim().parse().ok().map(Value::Number),
         Form::Flag => text.trim().parse().ok().map(Value::Flag),
-        Form::List => Some(Value::List(list())),
         Form::TextOrList if text.trim() == "discovered" => {
             Some(Value::Text(text.trim().to_owned()))
         }
-        Form::TextOrList => Some(Value::List(list())),
+        Form::List | Form::TextOrList => Some(Value::List(list())),
     }
 }
 

@@ -60,21 +60,18 @@ impl FromStr for AddressSelector {
             "public-ipv4" => AddressKind::PublicIpv4,
             "ipv6" => AddressKind::Ipv6,
             "secondary" => AddressKind::Secondary,
-            word => match word.strip_prefix("device-index=") {
-                Some(number) => {
-                    device_number = Some(number.parse().map_err(|_| wrong())?);
-                    AddressKind::PrivateIpv4
-                }
-                None => {
-                    cidr = Some(word.parse().map_err(|_| wrong())?);
-                    AddressKind::Any
-                }
+            word => if let Some(number) = word.strip_prefix("device-index=") {
+                device_number = Some(number.parse().map_err(|_| wrong())?);
+                AddressKind::PrivateIpv4
+            } else {
+                cidr = Some(word.parse().map_err(|_| wrong())?);
+                AddressKind::Any
             },
         };
         for word in words {
             match word.split_once('=') {
                 Some(("device-index", number)) => {
-                    device_number = Some(number.parse().map_err(|_| wrong())?)
+                    device_number = Some(number.parse().map_err(|_| wrong())?);
                 }
                 Some(("cidr", block)) => cidr = Some(block.parse().map_err(|_| wrong())?),
                 _ => return Err(wrong()),

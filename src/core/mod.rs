@@ -1,4 +1,4 @@
-//! Everything that tagalong decides, as pure functions of values: no I/O, clock, randomness, async or third-party crate.
+//! Everything that tagalong decides, as pure functions of values: no I/O, clock, randomness, `async` or third-party crate.
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 

@@ -121,7 +121,7 @@ pub fn plan(
         let Some(zone) = observed.zones.get(name) else {
             match wish.reverse {
                 Reverse::IfServed => {
-                    plan.skipped.push((name.clone(), Reason::Unserved(name.clone())))
+                    plan.skipped.push((name.clone(), Reason::Unserved(name.clone())));
                 }
                 Reverse::Always | Reverse::Never => {
                     plan.blocked.push(Blocked { name: name.clone(), by: Obstacle::Unserved });

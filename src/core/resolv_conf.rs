@@ -60,10 +60,10 @@ impl ResolvConf {
     /// Reads a file's content. Nothing is refused: what resolv.conf(5) does not know, it ignores, and so do we.
     #[must_use]
     pub fn parse(content: &[u8]) -> Self {
-        let content = content.strip_suffix(b"\n").unwrap_or(content);
         if content.is_empty() {
             return Self::default();
         }
+        let content = content.strip_suffix(b"\n").unwrap_or(content);
         Self { lines: content.split(|octet| *octet == b'\n').map(<[u8]>::to_vec).collect() }
     }
 

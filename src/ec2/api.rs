@@ -28,6 +28,7 @@ use aws_smithy_http_client::{
 use aws_smithy_runtime_api::client::{
     dns::{DnsFuture, ResolveDns, ResolveDnsError},
     http::SharedHttpClient,
+    runtime_components::RuntimeComponents,
 };
 use aws_smithy_types::{DateTime, date_time::Format};
 use serde::Deserialize;
@@ -81,7 +82,7 @@ fn http_client(resolver: VpcResolver, plain: bool) -> SharedHttpClient {
         let tls = TlsContext::builder().with_trust_store(trust).build().ok();
         let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
         connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
         let mut connector = connector.tls_provider(Provider::Rustls(CryptoMode::Ring));
         if let Some(tls) = tls {
             connector.set_tls_context(tls);
@@ -90,8 +91,9 @@ fn http_client(resolver: VpcResolver, plain: bool) -> SharedHttpClient {
     })
 }
 
-/// Tries of one call; throttled calls wait between them, with full jitter, and the pass's deadline ends it all.
-const ATTEMPTS: u32 = 8;
+/// Tries of one call; throttled calls wait between them, with full jitter. The journeys try again until the pass's deadline,
+/// and between two calls of theirs they learn what is wrong: with many tries in here they would only see their time run out.
+const ATTEMPTS: u32 = 3;
 
 // ---- VpcResolver -------------------------------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ impl Imds {
             }
             match self.get_once(&path).await {
                 Err(error @ (FactError::NoAnswer { .. } | FactError::Failed { .. })) => {
-                    last = error
+                    last = error;
                 }
                 answer => return answer,
             }
@@ -151,7 +151,7 @@ impl Imds {
             }
             match self.token().await {
                 Err(error @ (FactError::NoAnswer { .. } | FactError::Failed { .. })) => {
-                    last = error
+                    last = error;
                 }
                 answer => return answer,
             }
@@ -325,6 +325,6 @@ const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// The longest life that a token may have.
 const TOKEN_SECONDS: &str = "21600";
-const RENEW_BEFORE: Duration = Duration::from_secs(120);
+const RENEW_BEFORE: Duration = Duration::from_mins(2);
 /// Far more than any document of the service.
 const BODY_LIMIT: usize = 1 << 20;

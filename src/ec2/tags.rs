@@ -3,22 +3,22 @@
 //! Always with a server-side filter and in pages: calls without are charged to a bucket half as large, for the whole
 //! account and Region (EC2 developer guide, "Request throttling").
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, error::Error, net::SocketAddr};
 
 use async_trait::async_trait;
 use aws_config::{Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::{
     Client,
     config::Builder,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     types::{Filter, Instance},
 };
-use aws_smithy_runtime_api::client::result::ConnectorError;
 
 use crate::{
     config::Discovery,
     core::servers::NameServer,
-    ports::{ServerDirectory, error::DirectoryError},
+    ports::{ServerDirectory, chain, error::DirectoryError},
 };
 
 /// A client of EC2 at `endpoint`, or at AWS's own.
@@ -65,8 +65,8 @@ impl ServerDirectory for TaggedServers {
         let reservations = pages
             .collect::<Result<Vec<_>, _>>()
             .await
-            .map_err(|error| failed(DESCRIBE_INSTANCES, error))?;
-        let instances = reservations.iter().flat_map(|reservation| reservation.instances());
+            .map_err(|error| failed(DESCRIBE_INSTANCES, &error))?;
+        let instances = reservations.iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
         let mut servers = instances
             .filter_map(|instance| server(instance, self.discovery.port))
             .collect::<Vec<_>>();
@@ -118,7 +118,7 @@ impl DescribeTags {
         let tags = pages
             .collect::<Result<Vec<_>, _>>()
             .await
-            .map_err(|error| failed(DESCRIBE_TAGS, error))?;
+            .map_err(|error| failed(DESCRIBE_TAGS, &error))?;
         Ok(tags
             .into_iter()
             .filter_map(|tag| Some((tag.key?, tag.value.unwrap_or_default())))
@@ -135,26 +135,42 @@ fn literal(value: &str) -> String {
     value.replace('\\', "\\\\").replace('*', "\\*").replace('?', "\\?")
 }
 
-fn failed<E, R>(action: &'static str, error: SdkError<E, R>) -> DirectoryError
+fn failed<E, R>(action: &'static str, error: &SdkError<E, R>) -> DirectoryError
 where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while cause.is_some_and(|cause| !cause.is::<CredentialsError>()) {
+        cause = cause.and_then(Error::source);
+    }
+    let no_credentials = matches!(
+        cause.and_then(|cause| cause.downcast_ref()),
+        Some(CredentialsError::CredentialsNotLoaded(_))
+    );
     let code =
         error.as_service_error().and_then(|service| service.code()).unwrap_or_default().to_owned();
-    let no_credentials = matches!(&error, SdkError::DispatchFailure(failure) if failure.as_connector_error().is_none_or(ConnectorError::is_other));
-    let text = DisplayErrorContext(&error).to_string();
-    let source = text.clone().into();
+    let source = chain(error).join(": ").into();
     match code.as_str() {
         "UnauthorizedOperation" | "AuthFailure" | "AccessDenied" => {
             DirectoryError::NotAuthorized { action, source }
         }
         "RequestLimitExceeded" | "Throttling" => DirectoryError::Throttled { action, source },
-        _ if no_credentials && text.contains("credentials") => {
-            DirectoryError::NoCredentials { action, source }
-        }
+        _ if no_credentials => DirectoryError::NoCredentials { action, source },
         _ => DirectoryError::Failed { action, source },
     }
+}
+
+/// Whether a call was not even made, for want of credentials.
+fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(CredentialsError::CredentialsNotLoaded(_)) = error.downcast_ref() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";

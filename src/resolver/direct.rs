@@ -34,15 +34,6 @@ impl Direct {
         }
     }
 
-    fn write(&self, root: &Path, path: &Path, content: &[u8]) -> Result<(), ResolverError> {
-        let unwritable = |source| ResolverError::File {
-            operation: "write",
-            path: path.display().to_string(),
-            source,
-        };
-        replace(root, path, content, 0o644).map(drop).map_err(unwritable)
-    }
-
     /// Keeps the file as it was before our first change of it; one that carries our marker was kept before.
     fn keep(&self, content: &[u8]) -> Result<(), ResolverError> {
         if ResolvConf::parse(content).is_ours() {
@@ -55,7 +46,7 @@ impl Direct {
             source,
         };
         std::fs::create_dir_all(state).map_err(unmade)?;
-        self.write(state, &self.found, content)
+        write(state, &self.found, content)
     }
 }
 
@@ -71,7 +62,7 @@ impl ResolverManager for Direct {
             return Ok(());
         }
         self.keep(&before)?;
-        self.write(&self.root, &self.path, &file.with(wanted).render())
+        write(&self.root, &self.path, &file.with(wanted).render())
     }
 
     fn restore(&self) -> Result<bool, ResolverError> {
@@ -83,7 +74,7 @@ impl ResolverManager for Direct {
         let ours = self.current()?.is_some_and(|file| file.is_ours());
         match read_regular(&self.found, 1 << 20).map_err(unreadable)? {
             Some(content) if ours => {
-                self.write(&self.root, &self.path, &content)?;
+                write(&self.root, &self.path, &content)?;
                 Ok(true)
             }
             _ => Ok(false),
@@ -93,4 +84,9 @@ impl ResolverManager for Direct {
     fn verdict(&self) -> &Verdict {
         &self.verdict
     }
+}
+
+fn write(root: &Path, path: &Path, content: &[u8]) -> Result<(), ResolverError> {
+    let unwritable = |source| ResolverError::File { operation: "write", path: path.display().to_string(), source };
+    replace(root, path, content, 0o644).map(drop).map_err(unwritable)
 }

@@ -174,7 +174,7 @@ fn is_unmovable(error: &io::Error) -> bool {
     )
 }
 
-/// As many links as Linux follows (path_resolution(7)).
+/// As many links as Linux follows (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! TSIG keys as `tsig-keygen` writes them, and the MACs that they make (RFC 8945 section 6).
 //!
-//! The DNS crate knows three of the algorithms; BIND takes six, so the MAC is RustCrypto's HMAC.
+//! The DNS crate knows three of the algorithms; BIND takes six, so the MAC is `RustCrypto`'s HMAC.
 
 use std::{fmt, str::FromStr};
 
@@ -54,7 +54,9 @@ impl Algorithm {
         fn of<M: Mac + KeyInit>(secret: &[u8], parts: &[&[u8]]) -> Vec<u8> {
             // HMAC takes keys of any length (RFC 2104 section 3), so this never is the empty vector.
             let Ok(mut mac) = <M as KeyInit>::new_from_slice(secret) else { return Vec::new() };
-            parts.iter().for_each(|part| mac.update(part));
+            for part in parts {
+                mac.update(part);
+            }
             mac.finalize().into_bytes().to_vec()
         }
         match self {

@@ -10,7 +10,7 @@ use crate::{
 /// An RRset is replaced by deleting it and adding its new values: with both in one message the zone never lacks it, and
 /// the message can be sent twice without harm.
 #[must_use]
-pub fn lower(change: &ZoneChange) -> (Vec<Prerequisite>, Vec<Update>) {
+pub(super) fn lower(change: &ZoneChange) -> (Vec<Prerequisite>, Vec<Update>) {
     let guards = change.guards.iter().map(|guard| match guard {
         Guard::NameNotInUse(name) => Prerequisite::NameNotInUse(name.clone()),
         Guard::Unchanged(key, set) => Prerequisite::RrsetExistsExactly(key.clone(), set.clone()),

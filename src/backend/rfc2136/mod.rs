@@ -39,6 +39,8 @@ pub struct Rfc2136 {
     servers: Vec<SocketAddr>,
     key: Option<TsigKey>,
     zones: Mutex<BTreeMap<Name, Home>>,
+    /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
+    primaries: Mutex<BTreeMap<Name, SocketAddr>>,
 }
 
 /// Where a zone is at home.
@@ -52,7 +54,8 @@ impl Rfc2136 {
     /// The backend `name` with these servers.
     #[must_use]
     pub fn new(name: &str, servers: Vec<SocketAddr>, key: Option<TsigKey>) -> Self {
-        Self { name: name.to_owned(), servers, key, zones: Mutex::new(BTreeMap::new()) }
+        let (zones, primaries) = (Mutex::default(), Mutex::default());
+        Self { name: name.to_owned(), servers, key, zones, primaries }
     }
 
     fn peer(&self, server: SocketAddr) -> Peer<'_> {
@@ -67,6 +70,11 @@ impl Rfc2136 {
         if let Ok(mut zones) = self.zones.lock() {
             zones.insert(soa.zone.clone(), Home { server, soa: soa.clone() });
         }
+    }
+
+    /// The primary that a secondary of the zone led to.
+    fn led_to(&self, zone: &Name) -> Option<SocketAddr> {
+        self.primaries.lock().ok()?.get(zone).copied()
     }
 
     /// Asks the servers in turn; the first that can tell is believed, the worst that was said is reported.
@@ -147,11 +155,17 @@ impl Backend for Rfc2136 {
         let mut elsewhere: BTreeMap<SocketAddr, BTreeSet<Name>> = BTreeMap::new();
         for one in seen {
             match (one.soa, one.authoritative) {
-                (Some(soa), true) => {
-                    self.remember(server, &soa);
-                    observed.zones.insert(one.name, soa.zone);
-                    observed.records.extend(one.records);
-                }
+                (Some(soa), true) => match self.led_to(&soa.zone).filter(|led| *led != server) {
+                    // A secondary lags behind: after one lost race, what it says would only lose the next.
+                    Some(primary) => {
+                        elsewhere.entry(primary).or_default().insert(one.name);
+                    }
+                    None => {
+                        self.remember(server, &soa);
+                        observed.zones.insert(one.name, soa.zone);
+                        observed.records.extend(one.records);
+                    }
+                },
                 // A cache or a forwarder told: what counts is what the primary says.
                 (Some(soa), false) => {
                     if let Some(primary) = self.primary(server, &soa).await {
@@ -176,6 +190,10 @@ impl Backend for Rfc2136 {
 
     async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
         let unknown = || BackendError::NoServers { backend: self.name.clone() };
+        if self.home(&change.zone).is_none() {
+            // Nobody has read the zone in this process: find out where it is.
+            self.observe(std::slice::from_ref(&change.zone)).await?;
+        }
         let home = self.home(&change.zone).ok_or_else(unknown)?;
         let refused = match self.send(home.server, change).await {
             Err(
@@ -189,6 +207,9 @@ impl Backend for Rfc2136 {
         match self.primary(home.server, &home.soa).await.filter(|primary| *primary != home.server) {
             Some(primary) => {
                 self.remember(primary, &home.soa);
+                if let Ok(mut primaries) = self.primaries.lock() {
+                    primaries.insert(change.zone.clone(), primary);
+                }
                 self.send(primary, change).await
             }
             None => Err(refused),

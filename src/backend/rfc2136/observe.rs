@@ -7,7 +7,7 @@ use crate::{
     core::{
         name::Name,
         ownership::records_at,
-        rrset::{Rdata, Records, RrType},
+        rrset::{Rdata, Records, RrType, RrsetKey},
     },
     ports::error::BackendError,
     wire::{
@@ -61,7 +61,19 @@ impl Rfc2136 {
             }
         }
         self.look_closer(server, &mut seen).await?;
+        self.look_past_aliases(server, &mut seen).await?;
         Ok(seen)
+    }
+
+    /// An alias answers in place of its zone's SOA. It is never a zone's apex, so its parent is in the same zone.
+    async fn look_past_aliases(&self, server: SocketAddr, seen: &mut [Seen]) -> Result<(), BackendError> {
+        for one in seen.iter_mut().filter(|one| one.soa.is_none()) {
+            let alias = RrsetKey::new(one.name.clone(), RrType::Cname);
+            let Some(parent) = one.name.parent().filter(|_| one.records.contains_key(&alias)) else { continue };
+            let answers = self.ask(server, &[(&parent, Question::Soa)]).await?;
+            one.soa = answers.into_iter().find_map(|answer| answer.soa).filter(|soa| parent.is_within(&soa.zone));
+        }
+        Ok(())
     }
 
     /// A name that exists, and at which nothing was found, holds other types, or only names below it: ask for all.
@@ -130,11 +142,16 @@ impl Rfc2136 {
         }
         let unsigned = Peer { key: None, ..self.peer(server) };
         let Ok(request) = query(name, question, Recursion::Desired) else { return Err(refused) };
-        match unsigned.ask(&request).await {
-            Ok(response) if !response.authoritative => Ok(response),
-            // The zone's own authority does not know the key.
-            _ => Err(refused),
-        }
+        let Ok(response) = unsigned.ask(&request).await else { return Err(refused) };
+        // What an authority says without a signature is taken for hearsay: it may only lead to the primary.
+        let is_primary = match &response.soa {
+            Some(soa) if response.authoritative && question == Question::Soa => {
+                self.primary(server, soa).await.is_none_or(|primary| primary == server)
+            }
+            _ => false,
+        };
+        // The zone's primary does not know the key.
+        if is_primary { Err(refused) } else { Ok(Response { authoritative: false, ..response }) }
     }
 
     /// The address of a zone's primary, by the SOA's MNAME, as `server` knows it.

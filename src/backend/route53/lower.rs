@@ -1,4 +1,4 @@
-//! A change to a Route 53 ChangeBatch, and Route 53's record sets to records.
+//! A change to a Route 53 `ChangeBatch`, and Route 53's record sets to records.
 //!
 //! Route 53 has no prerequisites. But a batch is a transaction, DELETE fails unless values and TTL are exactly those that
 //! stand, and CREATE fails if anything does. So DELETE of what was read followed by CREATE of what is wanted is a compare
@@ -25,7 +25,7 @@ use crate::core::{
 ///
 /// # Errors
 /// A record set cannot be built; every one that a plan holds can.
-pub fn lower(change: &ZoneChange) -> Result<ChangeBatch, BuildError> {
+pub(super) fn lower(change: &ZoneChange) -> Result<ChangeBatch, BuildError> {
     let kept = change.guards.iter().filter_map(|guard| match guard {
         Guard::Unchanged(key, set) => Some((key, Some(set), Some(set))),
         Guard::NameNotInUse(_) | Guard::Absent(_) => None,
@@ -61,19 +61,19 @@ fn record_set(key: &RrsetKey, set: &Rrset) -> Result<ResourceRecordSet, BuildErr
 
 /// A name with its octets outside letters, digits, `-` and `_` as octal escapes, which is how Route 53 writes them.
 #[must_use]
-pub fn route53_name(name: &Name) -> String {
+pub(super) fn route53_name(name: &Name) -> String {
     let labels = name.wire_labels().map(|label| {
         label.iter().fold(String::new(), |text, octet| match octet {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' => format!("{text}{}", char::from(*octet)),
             _ => format!("{text}\\{octet:03o}"),
         })
     });
-    labels.map(|label| format!("{label}.")).collect()
+    labels.fold(String::new(), |text, label| format!("{text}{label}."))
 }
 
 /// A name as Route 53 writes it; `None` when it is none.
 #[must_use]
-pub fn name_of(text: &str) -> Option<Name> {
+pub(super) fn name_of(text: &str) -> Option<Name> {
     let mut labels = Vec::new();
     for label in text.trim_end_matches('.').split('.') {
         let mut octets = Vec::new();
@@ -82,15 +82,12 @@ pub fn name_of(text: &str) -> Option<Name> {
             let octal = rest
                 .strip_prefix('\\')
                 .and_then(|escape| u8::from_str_radix(escape.get(..3)?, 8).ok());
-            let taken = match octal {
-                Some(octet) => {
-                    octets.push(octet);
-                    4
-                }
-                None => {
-                    octets.extend(first.to_string().bytes());
-                    first.len_utf8()
-                }
+            let taken = if let Some(octet) = octal {
+                octets.push(octet);
+                4
+            } else {
+                octets.extend(first.to_string().bytes());
+                first.len_utf8()
             };
             rest = rest.get(taken..).unwrap_or_default();
         }
@@ -102,7 +99,7 @@ pub fn name_of(text: &str) -> Option<Name> {
 /// What stands at a name, as far as it is an ordinary record set; anything else (an alias target, a routing policy) becomes
 /// a value of a type that we do not know, so that the name counts as somebody's.
 #[must_use]
-pub fn rrset_of(set: &ResourceRecordSet) -> Option<(RrsetKey, Rrset)> {
+pub(super) fn rrset_of(set: &ResourceRecordSet) -> Option<(RrsetKey, Rrset)> {
     let name = name_of(set.name())?;
     let rtype = set.r#type().as_str();
     let plain = set.alias_target().is_none() && set.set_identifier().is_none();
@@ -152,16 +149,13 @@ fn strings(value: &str) -> Option<Vec<Vec<u8>>> {
             inner = inner.get(first.len_utf8()..)?;
             match first {
                 '"' => break,
-                '\\' => match inner.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
-                    Some(octet) => {
-                        octets.push(octet);
-                        inner = inner.get(3..)?;
-                    }
-                    None => {
-                        let escaped = inner.chars().next()?;
-                        octets.extend(escaped.to_string().bytes());
-                        inner = inner.get(escaped.len_utf8()..)?;
-                    }
+                '\\' => if let Some(octet) = inner.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
+                    octets.push(octet);
+                    inner = inner.get(3..)?;
+                } else {
+                    let escaped = inner.chars().next()?;
+                    octets.extend(escaped.to_string().bytes());
+                    inner = inner.get(escaped.len_utf8()..)?;
                 },
                 other => octets.extend(other.to_string().bytes()),
             }

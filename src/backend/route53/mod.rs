@@ -2,7 +2,7 @@
 //!
 //! Route 53 gives an account five calls a second, whoever makes them, so nothing is asked twice: the zone's id comes from the
 //! configuration or is found once and remembered; the state of a change is not polled. Throttling and
-//! PriorRequestNotComplete are tried again with full jitter by the SDK's standard mode, until the pass's deadline.
+//! `PriorRequestNotComplete` are tried again with full jitter by the SDK's standard mode, until the pass's deadline.
 
 mod lower;
 
@@ -13,7 +13,7 @@ use aws_config::{Region, SdkConfig};
 use aws_sdk_route53::{
     Client,
     config::Builder,
-    error::{DisplayErrorContext, ProvideErrorMetadata, SdkError},
+    error::{ProvideErrorMetadata, SdkError},
     types::{RrType as Type, VpcRegion},
 };
 
@@ -24,7 +24,7 @@ use crate::{
         plan::{Observed, ZoneChange},
         rrset::Records,
     },
-    ports::{Backend, error::BackendError},
+    ports::{Backend, chain, error::BackendError},
 };
 
 /// What a Route 53 backend is made of.
@@ -109,7 +109,7 @@ impl Route53 {
             .id(id)
             .send()
             .await
-            .map_err(|error| failed(GET_ZONE, id, error))?;
+            .map_err(|error| failed(GET_ZONE, id, &error))?;
         let zone = answer.hosted_zone().and_then(|zone| name_of(zone.name()));
         self.remember(zone.ok_or_else(|| BackendError::NoZone { zone_id: id.to_owned() })?, id);
         Ok(())
@@ -121,7 +121,7 @@ impl Route53 {
         let region = VpcRegion::from(region.as_str());
         let answer =
             self.client.list_hosted_zones_by_vpc().vpc_id(vpc).vpc_region(region).send().await;
-        let answer = answer.map_err(|error| failed(LIST_VPC_ZONES, vpc, error))?;
+        let answer = answer.map_err(|error| failed(LIST_VPC_ZONES, vpc, &error))?;
         for zone in answer.hosted_zone_summaries() {
             if let Some(name) = name_of(zone.name()) {
                 self.remember(name, &bare_id(zone.hosted_zone_id()));
@@ -137,7 +137,7 @@ impl Route53 {
             let text = route53_name(&zone);
             let answer =
                 self.client.list_hosted_zones_by_name().dns_name(&text).max_items(1).send().await;
-            let answer = answer.map_err(|error| failed(LIST_ZONES, &text, error))?;
+            let answer = answer.map_err(|error| failed(LIST_ZONES, &text, &error))?;
             let found = answer
                 .hosted_zones()
                 .iter()
@@ -168,7 +168,7 @@ impl Route53 {
             .max_items(MOST_SETS)
             .send()
             .await;
-        let answer = answer.map_err(|error| failed(LIST_RECORDS, zone_id, error))?;
+        let answer = answer.map_err(|error| failed(LIST_RECORDS, zone_id, &error))?;
         let sets = answer.resource_record_sets().iter().filter_map(rrset_of);
         Ok(sets.filter(|(key, _)| key.name == *name).collect())
     }
@@ -204,7 +204,7 @@ impl Backend for Route53 {
             Err(error) if code(&error) == "InvalidChangeBatch" && is_lost_race(&error) => {
                 Err(BackendError::Conflict { zone: change.zone.clone() })
             }
-            Err(error) => Err(failed(CHANGE, &id, error)),
+            Err(error) => Err(failed(CHANGE, &id, &error)),
         }
     }
 
@@ -242,13 +242,13 @@ fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     error.as_service_error().and_then(|service| service.code()).unwrap_or_default().to_owned()
 }
 
-fn failed<E, R>(action: &'static str, zone_id: &str, error: SdkError<E, R>) -> BackendError
+fn failed<E, R>(action: &'static str, zone_id: &str, error: &SdkError<E, R>) -> BackendError
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
 {
-    let code = code(&error);
-    let source = DisplayErrorContext(&error).to_string().into();
+    let code = code(error);
+    let source = chain(error).join(": ").into();
     match code.as_str() {
         "AccessDenied"
         | "AccessDeniedException"

@@ -1,0 +1,339 @@
+//! What every backend promises, one suite for all: zones in memory, BIND, the sandbox's DNS server, the sandbox's Route 53.
+//!
+//! A new backend is one more line in [`subjects`].
+
+use std::{any::Any, sync::Arc};
+
+use sandbox::zone::{RecordSet, Zone as HostedZone};
+use tagalong::{
+    backend::{
+        memory::Memory,
+        rfc2136::Rfc2136,
+        route53::{Route53, Settings},
+    },
+    core::{
+        name::Name,
+        ownership::OwnerId,
+        plan::{Guard, Observed, RrsetSwap, ZoneChange},
+        reason::Reason,
+        rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
+    },
+    ec2::{
+        api::sdk_config,
+        imds::{Imds, Patience},
+    },
+    ports::{Backend, error::BackendError},
+};
+
+use crate::{
+    authority::{Authority, Named, fleet, parsed, tsig_keygen},
+    support::{Lab, fleet_server},
+};
+
+/// A backend and the way round it, for what others do.
+struct Subject {
+    name: &'static str,
+    backend: Box<dyn Backend>,
+    /// Puts a record set at a name, whoever's it is.
+    plant: Box<dyn Fn(&str, &str, &[&str])>,
+    _keep: Box<dyn Any>,
+}
+
+fn subjects() -> Vec<Subject> {
+    vec![memory(), rfc2136(true), rfc2136(false), route53()]
+}
+
+fn memory() -> Subject {
+    let memory = Arc::new(Memory::new([name("corp.internal"), name("10.in-addr.arpa")]));
+    let planted = memory.clone();
+    let plant = move |at: &str, kind: &str, values: &[&str]| {
+        let value = |text: &&str| match kind {
+            "A" => Rdata::A(text.parse().unwrap()),
+            "CNAME" => Rdata::Cname(name(text)),
+            "TXT" => Rdata::Txt(vec![text.trim_matches('"').as_bytes().to_vec()]),
+            _ => Rdata::Other { rtype: 15, octets: text.as_bytes().to_vec() },
+        };
+        let values = values.iter().map(value).collect::<Vec<_>>();
+        let key = RrsetKey::new(name(at), values[0].rtype());
+        planted.records().insert(key, Rrset::new(60, values));
+    };
+    Subject {
+        name: "memory",
+        backend: Box::new(Shared(memory)),
+        plant: Box::new(plant),
+        _keep: Box::new(()),
+    }
+}
+
+/// Lets the test keep a hand on the zones.
+struct Shared(Arc<Memory>);
+
+#[async_trait::async_trait]
+impl Backend for Shared {
+    async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
+        self.0.observe(names).await
+    }
+    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+        self.0.apply(change).await
+    }
+    fn place(&self) -> String {
+        self.0.place()
+    }
+}
+
+fn rfc2136(bind: bool) -> Subject {
+    let text = tsig_keygen("hmac-sha256", "agent-key");
+    let authority = Arc::new(if bind {
+        Authority::Bind(Named::primary(&fleet(), &text))
+    } else {
+        Authority::Ours(fleet_server(vec![parsed(&text)]))
+    });
+    let backend = Rfc2136::new("internal", vec![authority.addr()], Some(text.parse().unwrap()));
+    let planted = authority.clone();
+    let plant = move |at: &str, kind: &str, values: &[&str]| {
+        for value in values {
+            planted.add("corp.internal", &format!("{at} 60 {kind} {value}"));
+        }
+    };
+    let name = if bind { "rfc2136 at named" } else { "rfc2136 at the sandbox" };
+    Subject { name, backend: Box::new(backend), plant: Box::new(plant), _keep: Box::new(authority) }
+}
+
+fn route53() -> Subject {
+    let lab = Lab::new();
+    lab.world.allow_access_key("test");
+    for (id, zone) in [("ZCORP", "corp.internal."), ("ZREV", "10.in-addr.arpa.")] {
+        lab.world.put_zone(HostedZone::new(id, zone));
+    }
+    let imds = Arc::new(Imds::new(&lab.metadata, Patience::default()));
+    let shared = sdk_config(imds, "us-east-1", &[lab.vpc_resolver], true);
+    let known = [("corp.internal", "ZCORP"), ("10.in-addr.arpa", "ZREV")];
+    let settings = Settings {
+        zone_id: None,
+        endpoint: Some(lab.aws.clone()),
+        partition: "aws",
+        vpc: None,
+        known: known.iter().map(|(zone, id)| (name(zone), (*id).to_owned())).collect(),
+    };
+    let backend = Route53::new(&shared, settings);
+    let world = lab.world.clone();
+    let plant = move |at: &str, kind: &str, values: &[&str]| {
+        let zone = world.zone("ZCORP").unwrap();
+        world.put_zone(zone.record(RecordSet::new(at, kind, 60, values)));
+    };
+    Subject {
+        name: "route53 at the sandbox",
+        backend: Box::new(backend),
+        plant: Box::new(plant),
+        _keep: Box::new(lab),
+    }
+}
+
+const WEB: &str = "web.corp.internal.";
+const REVERSE: &str = "23.1.0.10.in-addr.arpa.";
+
+#[test]
+fn every_name_is_seen_with_its_zone_and_all_that_stands_there() {
+    for_each(|subject| {
+        (subject.plant)(WEB, "A", &["10.0.1.23", "10.0.1.24"]);
+        (subject.plant)(WEB, "TXT", &["\"v=spf1 -all\""]);
+        (subject.plant)("next.web.corp.internal.", "A", &["10.0.9.9"]);
+        let seen = subject.see(&[WEB, REVERSE, "a.elsewhere.example."]);
+        assert_eq!(seen.zones.get(&name(WEB)), Some(&name("corp.internal")));
+        assert_eq!(seen.zones.get(&name(REVERSE)), Some(&name("10.in-addr.arpa")));
+        assert_eq!(seen.zones.get(&name("a.elsewhere.example.")), None);
+        let rows = seen
+            .records
+            .iter()
+            .map(|(key, set)| format!("{key} {} {set}", set.ttl))
+            .collect::<Vec<_>>();
+        assert_eq!(
+            rows,
+            [
+                "web.corp.internal. A 60 10.0.1.23, 10.0.1.24",
+                "web.corp.internal. TXT 60 \"v=spf1 -all\"",
+            ]
+        );
+    });
+}
+
+#[test]
+fn what_is_applied_is_what_stands() {
+    for_each(|subject| {
+        let change = create(WEB, &[a(1), a(2)]);
+        subject.apply(&change).unwrap();
+        let seen = subject.see(&[WEB]).records;
+        assert_eq!(seen, after(&change));
+        let moved = swap_address(WEB, &seen, Some(Rrset::new(30, [a(3)])));
+        subject.apply(&moved).unwrap();
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)], Rrset::new(30, [a(3)]));
+        let seen = subject.see(&[WEB]).records;
+        let remove = ZoneChange {
+            swaps: seen
+                .iter()
+                .map(|(key, set)| swap(key.clone(), Some(set.clone()), None))
+                .collect(),
+            guards: Vec::new(),
+            ..swap_address(WEB, &seen, None)
+        };
+        subject.apply(&remove).unwrap();
+        assert_eq!(subject.see(&[WEB]).records, Records::new());
+    });
+}
+
+#[test]
+fn a_time_to_live_alone_can_be_changed() {
+    for_each(|subject| {
+        subject.apply(&create(WEB, &[a(1)])).unwrap();
+        let seen = subject.see(&[WEB]).records;
+        subject.apply(&swap_address(WEB, &seen, Some(Rrset::new(5, [a(1)])))).unwrap();
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)].ttl, 5);
+    });
+}
+
+#[test]
+fn a_change_that_lost_its_race_changes_nothing() {
+    for_each(|subject| {
+        subject.apply(&create(WEB, &[a(1)])).unwrap();
+        subject.apply(&create("other.corp.internal.", &[a(7)])).unwrap();
+        let old = subject.see(&[WEB, "other.corp.internal."]).records;
+        subject.apply(&swap_address(WEB, &old, Some(Rrset::new(60, [a(2)])))).unwrap();
+        // Planned against `old`, in which the first name's address is out of date: neither name may change.
+        let mut stale = swap_address(WEB, &old, Some(Rrset::new(60, [a(3)])));
+        stale
+            .swaps
+            .extend(swap_address("other.corp.internal.", &old, Some(Rrset::new(60, [a(8)]))).swaps);
+        assert!(matches!(subject.apply(&stale), Err(BackendError::Conflict { .. })));
+        let seen = subject.see(&[WEB, "other.corp.internal."]).records;
+        assert_eq!(seen[&key(WEB, RrType::A)].values.first(), Some(&a(2)));
+        assert_eq!(seen[&key("other.corp.internal.", RrType::A)].values.first(), Some(&a(7)));
+    });
+}
+
+#[test]
+fn a_vacant_name_goes_to_the_first_who_takes_it() {
+    for_each(|subject| {
+        assert_eq!(subject.see(&[WEB]).records, Records::new());
+        subject.apply(&create(WEB, &[a(1)])).unwrap();
+        assert!(matches!(subject.apply(&create(WEB, &[a(2)])), Err(BackendError::Conflict { .. })));
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)].values.first(), Some(&a(1)));
+    });
+}
+
+#[test]
+fn a_name_whose_marker_changed_is_not_ours_any_more() {
+    for_each(|subject| {
+        subject.apply(&create(WEB, &[a(1)])).unwrap();
+        let old = subject.see(&[WEB]).records;
+        let marker = key(WEB, RrType::Txt);
+        let theirs = Rrset::new(60, [OwnerId::new("i-them").marker()]);
+        let taken = ZoneChange {
+            zone: name("corp.internal"),
+            guards: Vec::new(),
+            swaps: vec![swap(marker.clone(), old.get(&marker).cloned(), Some(theirs))],
+        };
+        subject.apply(&taken).unwrap();
+        let ours = swap_address(WEB, &old, Some(Rrset::new(60, [a(2)])));
+        assert!(matches!(subject.apply(&ours), Err(BackendError::Conflict { .. })));
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)].values.first(), Some(&a(1)));
+    });
+}
+
+#[test]
+fn an_alias_and_types_that_we_do_not_know_are_seen() {
+    for_each(|subject| {
+        (subject.plant)(WEB, "CNAME", &["elsewhere.example."]);
+        (subject.plant)("mail.corp.internal.", "MX", &["10 mx.example."]);
+        let seen = subject.see(&[WEB, "mail.corp.internal."]).records;
+        assert_eq!(
+            seen[&key(WEB, RrType::Cname)].values.first(),
+            Some(&Rdata::Cname(name("elsewhere.example")))
+        );
+        assert!(seen.contains_key(&key("mail.corp.internal.", RrType::Other(15))), "{seen:?}");
+    });
+}
+
+#[test]
+fn names_and_texts_of_any_octets_come_through() {
+    for_each(|subject| {
+        let odd = Rrset::new(
+            60,
+            [Rdata::Txt(vec![b"a \"quoted\" \\ back".to_vec()]), OwnerId::new("i-us").marker()],
+        );
+        let mut change = create("under_score.corp.internal.", &[]);
+        change.swaps =
+            vec![swap(key("under_score.corp.internal.", RrType::Txt), None, Some(odd.clone()))];
+        subject.apply(&change).unwrap();
+        let seen = subject.see(&["under_score.corp.internal."]).records;
+        assert_eq!(seen[&key("under_score.corp.internal.", RrType::Txt)], odd);
+    });
+}
+
+impl Subject {
+    fn see(&self, names: &[&str]) -> Observed {
+        let names = names.iter().map(|text| name(text)).collect::<Vec<_>>();
+        block_on(self.backend.observe(&names))
+            .unwrap_or_else(|error| panic!("{}: {error:?}", self.name))
+    }
+
+    fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+        block_on(self.backend.apply(change))
+    }
+}
+
+fn for_each(promise: impl Fn(&Subject)) {
+    for subject in subjects() {
+        println!("{}", subject.name);
+        promise(&subject);
+    }
+}
+
+fn create(at: &str, addresses: &[Rdata]) -> ZoneChange {
+    let mut swaps = vec![swap(
+        key(at, RrType::Txt),
+        None,
+        Some(Rrset::new(60, [OwnerId::new("i-us").marker()])),
+    )];
+    if !addresses.is_empty() {
+        swaps.insert(0, swap(key(at, RrType::A), None, Some(Rrset::new(60, addresses.to_vec()))));
+    }
+    ZoneChange { zone: name("corp.internal"), guards: vec![Guard::NameNotInUse(name(at))], swaps }
+}
+
+/// What the planner makes of an address that changed: the marker must be what it was, and no alias may have come.
+fn swap_address(at: &str, seen: &Records, after: Option<Rrset>) -> ZoneChange {
+    let marker = key(at, RrType::Txt);
+    let address = key(at, RrType::A);
+    ZoneChange {
+        zone: name("corp.internal"),
+        guards: vec![
+            Guard::Unchanged(marker.clone(), seen[&marker].clone()),
+            Guard::Absent(key(at, RrType::Cname)),
+        ],
+        swaps: vec![swap(address.clone(), seen.get(&address).cloned(), after)],
+    }
+}
+
+fn swap(key: RrsetKey, before: Option<Rrset>, after: Option<Rrset>) -> RrsetSwap {
+    RrsetSwap { key, before, after, because: Reason::Ours }
+}
+
+fn after(change: &ZoneChange) -> Records {
+    change.swaps.iter().filter_map(|swap| Some((swap.key.clone(), swap.after.clone()?))).collect()
+}
+
+fn a(last: u8) -> Rdata {
+    Rdata::A([10, 0, 1, last].into())
+}
+
+fn key(at: &str, rtype: RrType) -> RrsetKey {
+    RrsetKey::new(name(at), rtype)
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}

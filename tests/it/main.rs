@@ -1,0 +1,23 @@
+//! tagalong as it is used: the program itself, against real servers and stand-ins, all on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    reason = "a test fails by panicking, and makes its files as it likes"
+)]
+
+mod architecture;
+mod authority;
+mod conformance;
+mod golden;
+mod imds;
+mod localstack;
+mod names;
+mod once;
+mod properties;
+mod resolve;
+mod rfc2136;
+mod route53;
+mod support;

@@ -1,0 +1,139 @@
+//! Every refusal has a message of its own, with a hint, and changes nothing.
+
+use crate::{
+    authority::{Authority, Named, dig, fleet, parsed, tsig_keygen, tsig_text},
+    support::{Lab, NAME, fleet_server},
+};
+
+#[test]
+fn another_secret_is_badsig_and_says_whose_secrets_to_compare() {
+    Authority::each(|authority, key| {
+        let other = tsig_keygen("hmac-sha256", "agent-key");
+        assert_ne!(other, key);
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], &other, "");
+        lab.once_fails().says(&[
+            "has another secret for TSIG key agent-key. (BADSIG)",
+            "hint: compare the secrets of `agent-key.`",
+        ]);
+        assert_eq!(authority.read(NAME, "A"), [""; 0]);
+    });
+}
+
+#[test]
+fn a_key_that_the_server_does_not_know_is_badkey_and_says_where_to_put_it() {
+    Authority::each(|authority, _| {
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], &tsig_keygen("hmac-sha256", "stranger"), "");
+        lab.once_fails().says(&[
+            "does not know TSIG key stranger. with hmac-sha256 (BADKEY)",
+            "hint: put the same `key \"stranger.\"",
+        ]);
+        assert_eq!(authority.read(NAME, "A"), [""; 0]);
+    });
+}
+
+#[test]
+fn the_right_key_with_another_algorithm_is_badkey_and_names_the_algorithm() {
+    Authority::each(|authority, key| {
+        let secret = key.split('"').nth(3).unwrap();
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], &tsig_text("hmac-sha512", "agent-key", secret), "");
+        lab.once_fails().says(&["does not know TSIG key agent-key. with hmac-sha512 (BADKEY)"]);
+        assert_eq!(authority.read(NAME, "A"), [""; 0]);
+    });
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_badtime_with_the_skew_measured() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let server = fleet_server(vec![parsed(&key)]);
+    for (skew, words, hint) in
+        [(4000, "ahead of ours", "forward"), (-4000, "behind of ours", "back")]
+    {
+        server.clock_skew(skew);
+        let lab = Lab::new();
+        lab.publish_at(&[server.addr()], &key, "");
+        let run = lab.once_fails();
+        let run =
+            run.says(&["(BADTIME)", words, &format!("hint: signatures allow 300 s; move {hint}")]);
+        let told = run.stderr.split("its clock is ").nth(1).unwrap().split(' ').next().unwrap();
+        assert!((3990..=4010).contains(&told.parse::<i64>().unwrap()), "{run}");
+    }
+    assert_eq!(server.updates(), 0);
+}
+
+#[test]
+fn a_policy_that_forbids_the_update_is_refused_and_says_what_bind_needs() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    for policy in [
+        "update-policy { grant agent-key name other.corp.internal. A TXT; };",
+        "update-policy { grant agent-key zonesub A; };",
+        "allow-update { none; };",
+    ] {
+        let mut zones = fleet();
+        policy.clone_into(&mut zones[0].policy);
+        let named = Named::primary(&zones, &key);
+        let lab = Lab::new();
+        lab.publish_at(&[named.addr], &key, "reverse = true");
+        lab.once_fails().says(&[
+            "refused the update of corp.internal. (REFUSED)",
+            "hint: on BIND the zone needs `update-policy { grant KEY zonesub A AAAA PTR TXT; };`",
+        ]);
+        assert_eq!(dig(named.addr, NAME, "ANY"), [""; 0], "{policy}");
+        // The other zone is not to suffer from it.
+        assert_eq!(dig(named.addr, crate::support::REVERSE, "PTR"), [NAME], "{policy}");
+    }
+}
+
+#[test]
+fn a_zone_that_the_server_does_not_have_is_said_with_what_to_do() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let named = Named::primary(&fleet()[1..], &key);
+    let ours = fleet_server(vec![parsed(&key)]);
+    for (server, name) in [(named.addr, "corp.internal"), (ours.addr(), "elsewhere.example")] {
+        let lab = Lab::new();
+        lab.publish_at(&[server], &key, "");
+        let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+        lab.file("config.toml", &config.replace("corp.internal", name));
+        lab.once_fails().says(&[
+            &format!("web-1.{name}. is left alone: no zone that the backend serves holds it"),
+            "hint: create the zone",
+        ]);
+    }
+}
+
+#[test]
+fn a_server_that_takes_no_updates_and_knows_no_other_primary_is_notauth() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let zones = sandbox::dns::Zones::new(crate::support::fleet_zones()).unwrap();
+    let replica =
+        sandbox::dns::Server::replica(crate::support::own_address(), &zones, vec![parsed(&key)])
+            .unwrap();
+    let lab = Lab::new();
+    lab.publish_at(&[replica.addr()], &key, "");
+    lab.once_fails().says(&[
+        "is no authority for corp.internal. (NOTAUTH)",
+        "hint: send updates to the primary of corp.internal., or create the zone there",
+    ]);
+}
+
+#[test]
+fn a_key_file_that_cannot_be_used_says_which_and_why() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let server = fleet_server(vec![parsed(&key)]);
+    let lab = Lab::new();
+    for (content, words) in [
+        ("", "holds no usable key"),
+        ("key x { algorithm hmac-sha256; };", "holds no usable key"),
+        ("key x { algorithm hmac-sha3; secret \"AAAA\"; };", "holds no usable key"),
+        ("key x { algorithm hmac-sha256; secret \"%%%\"; };", "holds no usable key"),
+    ] {
+        lab.publish_at(&[server.addr()], content, "");
+        let run = lab.once_fails().says(&["tsig.key", words]);
+        assert!(!run.stderr.contains("%%%"), "a secret is never printed: {run}");
+    }
+    std::fs::remove_file(lab.path("tsig.key")).unwrap();
+    lab.once_fails().says(&["there is no key file", "tsig.key"]);
+    assert_eq!(server.received().len(), 0);
+}
