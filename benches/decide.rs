@@ -31,8 +31,12 @@ fn moved(names: u32) -> (OwnerId, BTreeMap<Name, Wish>, Observed) {
             because: Vec::new(),
         };
         observed.zones.insert(name.clone(), zone.clone());
-        observed.records.insert(RrsetKey::new(name.clone(), RrType::A), Rrset::new(60, [address(0)]));
-        observed.records.insert(RrsetKey::new(name.clone(), RrType::Txt), Rrset::new(60, [owner.marker()]));
+        observed
+            .records
+            .insert(RrsetKey::new(name.clone(), RrType::A), Rrset::new(60, [address(0)]));
+        observed
+            .records
+            .insert(RrsetKey::new(name.clone(), RrType::Txt), Rrset::new(60, [owner.marker()]));
         desired.insert(name, wish);
     }
     (owner, desired, observed)
@@ -45,7 +49,8 @@ fn planner(criterion: &mut Criterion) {
         let (owner, desired, observed) = moved(names);
         group.throughput(Throughput::Elements(u64::from(names) * 2));
         group.bench_with_input(BenchmarkId::new("records", names * 2), &names, |bencher, _| {
-            bencher.iter(|| plan(&owner, black_box(&desired), &BTreeSet::new(), black_box(&observed)));
+            bencher
+                .iter(|| plan(&owner, black_box(&desired), &BTreeSet::new(), black_box(&observed)));
         });
     }
     group.finish();

@@ -333,6 +333,21 @@ def swap(aws):
     return outcome(aws.swap(a("swap", "10.0.0.1"), a("swap", "10.0.0.2")), aws.at("swap"))
 
 
+@check(CHANGE, expect="accepted; A 60 10.0.0.1")
+def swap_for_the_same(aws):
+    """DELETE and CREATE of one and the same set change nothing, and fail unless it stands: a guard for the rest."""
+    aws.change(("CREATE", a("guard", "10.0.0.1")))
+    return outcome(aws.swap(a("guard", "10.0.0.1"), a("guard", "10.0.0.1")), aws.at("guard"))
+
+
+@check(CHANGE, expect="accepted; A 60 10.0.0.1")
+def create_again(aws):
+    """What was deleted may be created again, with the same values."""
+    aws.change(("CREATE", a("again", "10.0.0.1")), ("CREATE", a("again-and-later", "10.0.0.1")))
+    aws.change(("DELETE", a("again", "10.0.0.1")))
+    return outcome(aws.change(("CREATE", a("again", "10.0.0.1"))), aws.at("again"))
+
+
 @check(CHANGE, expect="InvalidChangeBatch; A 60 10.0.0.2")
 def stale_swap(aws):
     """It fails when somebody else was faster: his value stays."""
@@ -883,6 +898,9 @@ LOCALSTACK = {
     "swap after an upsert": "accepted; A 60 10.0.0.3",
     "stale swap of a member": "accepted; A 60 10.0.0.3 of i-1",
     "delete twice in a batch": "accepted; nothing",
+    # CREATE of what was ever created is held against the records before the batch, those of later names included
+    "swap for the same": "InvalidChangeBatch; A 60 10.0.0.1",
+    "create again": "InvalidChangeBatch; nothing",
     # DELETE of a member is by identifier alone, under every name of the zone
     "delete a member of one of two names": "accepted; nothing",
     # a batch is applied as far as it goes

@@ -54,9 +54,10 @@ impl Host {
              aws.endpoint = \"http://{aws}\"\n\
              record = [{{ name = \"{{tag:Name}}.corp.internal\", reverse = true }}]\n\
              backend.internal.kind = \"rfc2136\"\n\
-             backend.internal.key_file = {key_file:?}\n\
+             backend.internal.key_file = \"{}\"\n\
              discovery = {{ value = \"corp.internal\", port = {port} }}\n\
-             resolver = {{ search = [\"corp.internal\"], fallback = \"none\" }}\n"
+             resolver = {{ search = [\"corp.internal\"], fallback = \"none\" }}\n",
+            key_file.display()
         ))
     }
 

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     match run(&screen) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            screen.error(&error.to_string());
+            screen::error(&error.to_string());
             ExitCode::FAILURE
         }
     }

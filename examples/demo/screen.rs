@@ -2,10 +2,11 @@
 
 use std::{
     io::{self, Write as _},
-    time::Instant,
+    iter,
+    time::{Duration, Instant},
 };
 
-/// The screen, and when the demo began.
+/// The screen, which knows when the demo began.
 #[derive(Clone, Debug)]
 pub(crate) struct Screen {
     started: Instant,
@@ -16,50 +17,50 @@ impl Screen {
         Self { started: Instant::now() }
     }
 
-    pub(crate) fn started(&self) -> Instant {
-        self.started
-    }
-
-    /// Text from the left edge.
-    pub(crate) fn text(&self, text: &str) {
-        print("", "", text);
-    }
-
-    /// A heading, with an empty line above.
-    pub(crate) fn heading(&self, text: &str) {
-        print("", "", "");
-        print("", "", text);
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.started.elapsed()
     }
 
     /// Something that happens now.
     pub(crate) fn event(&self, text: &str) {
-        let now = self.started.elapsed().as_millis();
+        let now = self.elapsed().as_millis();
         print(&format!("{now:>4} ms "), INDENT, text);
     }
+}
 
-    /// Two texts side by side, each under its heading; lines that are too long are cut.
-    pub(crate) fn beside(&self, left: (&str, &str), right: (&str, &str)) {
-        let column = |(heading, text): (&str, &str)| {
-            let lines = text.lines().map(|line| format!("  {line}"));
-            std::iter::once(heading.to_owned()).chain(lines).collect::<Vec<_>>()
-        };
-        let (left, right) = (column(left), column(right));
-        for row in 0..left.len().max(right.len()) {
-            let cell = |column: &[String]| column.get(row).cloned().unwrap_or_default();
-            let mut line = format!("{INDENT}{:<HALF$}{}", cell(&left), cell(&right));
-            if let Some((end, _)) = line.char_indices().nth(COLUMNS - 1) {
-                line.truncate(end);
-                line.push('…');
-            }
+/// Text from the left edge.
+pub(crate) fn text(text: &str) {
+    print("", "", text);
+}
+
+/// A heading, with an empty line above.
+pub(crate) fn heading(text: &str) {
+    write("");
+    print("", "", text);
+}
+
+/// Two texts side by side, each under its heading; lines that are too long are cut.
+pub(crate) fn beside(left: (&str, &str), right: (&str, &str)) {
+    let column = |(heading, text): (&str, &str)| {
+        let lines = text.lines().map(|line| format!("  {line}"));
+        iter::once(heading.to_owned()).chain(lines).collect::<Vec<_>>()
+    };
+    let (left, right) = (column(left), column(right));
+    for row in 0..left.len().max(right.len()) {
+        let cell = |column: &[String]| column.get(row).cloned().unwrap_or_default();
+        let line = format!("{INDENT}{:<HALF$}{}", cell(&left), cell(&right));
+        if line.chars().count() > COLUMNS {
+            write(&line.chars().take(COLUMNS - 1).chain(iter::once('…')).collect::<String>());
+        } else {
             write(&line);
         }
     }
+}
 
-    /// What went wrong.
-    pub(crate) fn error(&self, text: &str) {
-        // nothing is left to be done about a closed stderr
-        let _ = writeln!(io::stderr(), "error: {text}");
-    }
+/// What went wrong.
+pub(crate) fn error(text: &str) {
+    // nothing is left to be done about a closed stderr
+    let _ = writeln!(io::stderr(), "error: {text}");
 }
 
 /// Prints `text`, broken between words: the first line after `first`, the others after `next`.

@@ -17,7 +17,7 @@ use crate::{
     Outcome,
     host::{Child, Host},
     lookups::{Count, Lookups, ask},
-    screen::Screen,
+    screen::{self, Screen},
     stage::{DNS_1, DNS_2, DNS_3, DnsServer, FIRST_ADDRESS, HOST, Stage},
 };
 
@@ -29,13 +29,13 @@ pub(crate) fn tell(screen: &Screen, directory: &Path, agent: &Child) -> Outcome<
     let lookups = Lookups::start(PROBED.parse()?, host.resolv_conf(), stage.port())?;
     let play = Play { screen, host, lookups };
 
-    screen.text(&format!(
+    screen::text(&format!(
         "The real agent on a host in a temporary directory; EC2, its metadata and DNS are \
          stand-ins on loopback. Ten times a second a name is looked up through the host's \
          resolv.conf as a libc does, at port {}, which that file cannot say:",
         stage.port()
     ));
-    play.host.config(&stage)?.lines().for_each(|line| screen.text(&format!("  {line}")));
+    play.host.config(&stage)?.lines().for_each(|line| screen::text(&format!("  {line}")));
     play.boot(&stage)?;
     play.moves(&stage)?;
     play.respawn(&mut stage)?;
@@ -53,21 +53,21 @@ struct Play<'a> {
 impl Play<'_> {
     fn boot(&self, stage: &Stage) -> Outcome<()> {
         let begun = Instant::now();
-        self.screen.heading("1. A host boots, and its name appears.");
+        screen::heading("1. A host boots, and its name appears.");
         self.screen.event(&format!("{HOST} boots: {FIRST_ADDRESS}, tag Name=web-1"));
         let before = fs::read_to_string(self.host.resolv_conf())?;
         self.pass("boot")?;
         self.answers(stage, DNS_2, FIRST_ADDRESS)?;
         self.servers_are(&[DNS_1, DNS_2])?;
         let after = fs::read_to_string(self.host.resolv_conf())?;
-        self.screen.beside(("resolv.conf by DHCP", &before), ("by tagalong", &after));
+        screen::beside(("resolv.conf by DHCP", &before), ("by tagalong", &after));
         thread::sleep(A_WHILE);
         self.show_lookups(begun).map(drop)
     }
 
     fn moves(&self, stage: &Stage) -> Outcome<()> {
         let begun = Instant::now();
-        self.screen.heading("2. Its address changes, and the name follows.");
+        screen::heading("2. Its address changes, and the name follows.");
         stage.move_host(SECOND_ADDRESS);
         self.screen.event(&format!("web-1 moves from {FIRST_ADDRESS} to {SECOND_ADDRESS}"));
         self.pass("hook")?;
@@ -82,7 +82,7 @@ impl Play<'_> {
     /// The orderly way: the new one is there before the old one goes.
     fn respawn(&self, stage: &mut Stage) -> Outcome<()> {
         let begun = Instant::now();
-        self.screen.heading(
+        screen::heading(
             "3. A DNS server is respawned, and resolv.conf follows. (Timer: every second)",
         );
         stage.start(DNS_3)?;
@@ -136,7 +136,7 @@ impl Play<'_> {
         let all = self.lookups.stop();
         ensure(all.all > 0, || "nothing was looked up".to_owned())?;
         none_failed(&all)?;
-        Ok(format!("{} lookups in all, none failed", all.all))
+        Ok(format!("{} lookups in all, 0 failed", all.all))
     }
 
     /// Runs the agent, and shows what it says.
@@ -149,7 +149,7 @@ impl Play<'_> {
     /// Runs the agent at the next whole second, and again until resolv.conf names `servers`; shows what it changes.
     fn timer(&self, servers: &[DnsServer]) -> Outcome<()> {
         for _ in 0..MOST_PASSES {
-            let elapsed = self.screen.started().elapsed();
+            let elapsed = self.screen.elapsed();
             let next = Duration::from_secs(elapsed.as_secs() + 1);
             thread::sleep(next.saturating_sub(elapsed));
             let pass = self.host.once()?;

@@ -9,19 +9,40 @@
 //! | `PUT /zones/ID` | adds or replaces a [`Zone`] |
 //! | `PUT /faults/SERVICE` | switches a [`Fault`] on: `imds`, `ec2`, `sts`, `route53`, `dns` |
 //! | `DELETE /faults` | switches all off |
+//! | `PUT /throttling` | `true` or `false`: whether AWS's request limits are enforced |
 //! | `GET /requests`, `DELETE /requests` | what was asked of each service; forget it |
 //! | `POST /tokens/expire` | IMDS refuses every token given out so far |
+//! | `GET /dns` | DNS servers and black holes, and how much they were asked |
+//! | `PUT /dns/ADDR` | starts `"primary"`, `"replica"` or `"black-hole"` there, in place of what is there |
+//! | `DELETE /dns/ADDR` | ends it |
+//! | `PUT /dns/ADDR/fault` | switches a [`Fault`] on, for this server |
+//! | `PUT /dns/ADDR/forge`, `…/lose` | `{"requests": N, "updates": N}`: forges, or loses, that many answers |
+//! | `PUT /dns/ADDR/truncate-udp` | `true` or `false`: answers over UDP are cut |
+//! | `PUT /dns/ADDR/clock-skew` | seconds that its clock is ahead |
+//! | `DELETE /dns/ADDR/faults` | switches all of this server's off |
+//! | `GET /dns/records` | all records, by zone |
+//! | `POST /dns/records` | adds one, `"NAME TTL TYPE DATA"`, behind the agent's back |
+//! | `DELETE /dns/records/NAME` | deletes all at a name |
 
-use std::{collections::BTreeMap, io, net::TcpListener};
+mod dns;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    time::Instant,
+};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::{
+    dns::ZoneError,
     fault::{Fault, Service},
     form,
     http::{self, Answer, Call, Refusal, Site},
     instance::Instance,
+    name_servers::NameServers,
     world::World,
     zone::Zone,
 };
@@ -30,15 +51,21 @@ use crate::{
 ///
 /// # Errors
 /// When the listener can't be handed to the runtime.
-pub async fn serve(world: World, listener: TcpListener) -> io::Result<()> {
+pub async fn serve(
+    world: World,
+    name_servers: NameServers,
+    listener: TcpListener,
+) -> io::Result<()> {
     listener.set_nonblocking(true)?;
-    http::serve(tokio::net::TcpListener::from_std(listener)?, Control { world }).await;
+    let site = Control { world, name_servers };
+    http::serve(tokio::net::TcpListener::from_std(listener)?, site).await;
     Ok(())
 }
 
 #[derive(Clone)]
 struct Control {
     world: World,
+    name_servers: NameServers,
 }
 
 impl Site for Control {
@@ -51,7 +78,7 @@ impl Site for Control {
     }
 
     fn answer(&self, call: &Call) -> Answer {
-        match act(&self.world, call) {
+        match act(&self.world, &self.name_servers, call) {
             Ok(Some(shown)) => Answer::new(200, JSON, format!("{shown:#}\n")),
             Ok(None) => Answer::new(204, JSON, String::new()),
             Err(problem) => Answer::new(
@@ -67,7 +94,7 @@ impl Site for Control {
     }
 }
 
-fn act(world: &World, call: &Call) -> Result<Option<Value>, Problem> {
+fn act(world: &World, name_servers: &NameServers, call: &Call) -> Result<Option<Value>, Problem> {
     let path = form::decode(&call.path);
     let steps: Vec<_> = path.split('/').filter(|step| !step.is_empty()).collect();
     match (call.method.as_str(), &steps[..]) {
@@ -105,24 +132,30 @@ fn act(world: &World, call: &Call) -> Result<Option<Value>, Problem> {
             world.faults().clear();
             Ok(None)
         }
-        ("GET", ["requests"]) => Ok(Some(requests(world))),
+        ("PUT", ["throttling"]) => {
+            world.set_throttling(read(call)?);
+            Ok(None)
+        }
+        ("GET", ["requests"]) => Ok(Some(requests(world, name_servers))),
         ("DELETE", ["requests"]) => {
             world.clear_requests();
+            dns::clear_requests(name_servers);
             Ok(None)
         }
         ("POST", ["tokens", "expire"]) => {
             world.expire_tokens();
             Ok(None)
         }
+        (_, ["dns", steps @ ..]) => dns::act(name_servers, call, steps),
         _ => Err(Problem::NoPath(format!("{} {path}", call.method))),
     }
 }
 
-fn requests(world: &World) -> Value {
+fn requests(world: &World, name_servers: &NameServers) -> Value {
     let of = |service| {
         let requests = world.requests(service).into_iter().map(|request| {
             json!({
-                "milliseconds_ago": u64::try_from(request.at.elapsed().as_millis()).unwrap_or(u64::MAX),
+                "milliseconds_ago": milliseconds_ago(request.at),
                 "method": request.method,
                 "target": request.target,
                 "status": request.status,
@@ -135,8 +168,12 @@ fn requests(world: &World) -> Value {
         "ec2": of(Service::Ec2),
         "sts": of(Service::Sts),
         "route53": of(Service::Route53),
-        "dns": of(Service::Dns),
+        "dns": dns::requests(name_servers),
     })
+}
+
+fn milliseconds_ago(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 fn read<T: DeserializeOwned>(call: &Call) -> Result<T, Problem> {
@@ -159,6 +196,14 @@ enum Problem {
     NoInstance(String),
     #[error("the path says {path}, the body {body}")]
     OtherId { path: String, body: String },
+    #[error("no DNS server at {0}")]
+    NoServer(SocketAddr),
+    #[error("`{0}` is not an address with a port")]
+    NoAddress(String),
+    #[error(transparent)]
+    Start(io::Error),
+    #[error(transparent)]
+    Zone(ZoneError),
     #[error(transparent)]
     Json(serde_json::Error),
 }
@@ -166,8 +211,9 @@ enum Problem {
 impl Problem {
     fn status(&self) -> u16 {
         match self {
-            Self::NoPath(_) | Self::NoInstance(_) => 404,
-            Self::OtherId { .. } | Self::Json(_) => 400,
+            Self::NoPath(_) | Self::NoInstance(_) | Self::NoServer(_) => 404,
+            Self::Start(_) => 409,
+            Self::OtherId { .. } | Self::NoAddress(_) | Self::Zone(_) | Self::Json(_) => 400,
         }
     }
 }

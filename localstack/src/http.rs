@@ -240,7 +240,6 @@ const BODY_LIMIT: usize = 4 << 20;
 const DEFAULT_TTL: u32 = 64;
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
     use rustix::net::sockopt::ip_ttl;

@@ -2,8 +2,9 @@
 //!
 //! Reading order: `world` (the account's state) with `instance` and `zone`, `fault` (what can be made to go wrong),
 //! `http` (the plumbing), `imds`, `ec2`, `sts`, `route53` (each one service), `aws` (one endpoint for the three APIs),
-//! `dns` (authoritative server with RFC 2136 and TSIG), `black_hole`, `control` (change all of it over HTTP while it
-//! runs), `running` (everything on a thread of its own).
+//! `dns` (authoritative server with RFC 2136 and TSIG), `black_hole`, `name_servers` (both, by address), `control` (change
+//! all of it over HTTP while it runs), `running` (everything on a thread of its own), `state_file` (what the program
+//! begins with).
 
 pub mod aws;
 pub mod black_hole;
@@ -14,7 +15,9 @@ pub mod imds;
 pub mod instance;
 pub mod journal;
 pub mod name;
+pub mod name_servers;
 pub mod running;
+pub mod state_file;
 pub mod world;
 pub mod zone;
 
@@ -26,6 +29,7 @@ mod form;
 mod http;
 mod naming;
 mod pattern;
+mod port;
 mod rest_error;
 mod route53;
 mod sts;

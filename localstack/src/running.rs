@@ -16,6 +16,8 @@ use tokio::{
 use crate::{
     aws, control,
     imds::{self, Whom},
+    name_servers::NameServers,
+    port,
     world::World,
 };
 
@@ -37,6 +39,7 @@ pub struct Running {
     imds: Vec<SocketAddr>,
     aws: Option<SocketAddr>,
     control: Option<SocketAddr>,
+    listeners: Vec<TcpListener>,
     runtime: Handle,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -48,17 +51,28 @@ impl Running {
     /// # Errors
     /// When an address can't be bound, or there is no thread or runtime to be had.
     pub fn start(world: World, listen: Listen) -> io::Result<Self> {
+        Self::start_with(world, listen, NameServers::default())
+    }
+
+    /// As [`Running::start`], with name servers for the control API to rule over. They end with their last handle, not
+    /// with this.
+    ///
+    /// # Errors
+    /// As for [`Running::start`].
+    pub fn start_with(world: World, listen: Listen, name_servers: NameServers) -> io::Result<Self> {
         let mut imds = Vec::new();
         for (address, whom) in listen.imds {
-            imds.push((bind(address)?, whom));
+            imds.push((port::listen(address)?, whom));
         }
-        let aws = listen.aws.map(bind).transpose()?;
-        let control = listen.control.map(bind).transpose()?;
+        let aws = listen.aws.map(port::listen).transpose()?;
+        let control = listen.control.map(port::listen).transpose()?;
         let address =
             |listener: Option<&TcpListener>| listener.map(TcpListener::local_addr).transpose();
         let (aws_address, control_address) = (address(aws.as_ref())?, address(control.as_ref())?);
         let imds_addresses =
             imds.iter().map(|(listener, _)| listener.local_addr()).collect::<io::Result<_>>()?;
+        let all = imds.iter().map(|(listener, _)| listener).chain(&aws).chain(&control);
+        let listeners = all.map(TcpListener::try_clone).collect::<io::Result<_>>()?;
 
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -69,7 +83,7 @@ impl Running {
             runtime.spawn(aws::serve(world.clone(), listener));
         }
         if let Some(listener) = control {
-            runtime.spawn(control::serve(world.clone(), listener));
+            runtime.spawn(control::serve(world.clone(), name_servers, listener));
         }
         let (stop, stopped) = oneshot::channel();
         let thread = thread::Builder::new().name("sandbox".to_owned()).spawn(move || {
@@ -82,6 +96,7 @@ impl Running {
             imds: imds_addresses,
             aws: aws_address,
             control: control_address,
+            listeners,
             runtime: handle,
             stop: Some(stop),
             thread: Some(thread),
@@ -131,11 +146,6 @@ impl Drop for Running {
             // a panic in there has been printed already
             let _ = thread.join();
         }
+        self.listeners.iter().for_each(port::end);
     }
-}
-
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(address).map_err(|error| {
-        io::Error::new(error.kind(), format!("can't listen on {address}: {error}"))
-    })
 }

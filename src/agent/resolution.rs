@@ -61,7 +61,10 @@ impl Resolved {
         for notice in &mut self.notices {
             *notice = notice.replace(&late.to_string(), &why.to_string());
         }
-        self.failures.iter_mut().filter(|failure| *failure == late).for_each(|failure| failure.clone_from(why));
+        self.failures
+            .iter_mut()
+            .filter(|failure| *failure == late)
+            .for_each(|failure| failure.clone_from(why));
     }
 }
 
@@ -128,7 +131,9 @@ impl Resolution<'_> {
                 (self.fallback(&mut outcome).await, "no server serves; a silent one may come back")
             }
         };
-        if let Some(wanted) = wanted { self.hand_over(&current, &wanted, mode, &mut outcome) } else {
+        if let Some(wanted) = wanted {
+            self.hand_over(&current, &wanted, mode, &mut outcome)
+        } else {
             outcome.action = Action::Kept(otherwise);
             if listed.is_empty() && outcome.failures.is_empty() {
                 outcome.action = Action::Kept("no DNS servers are known");
@@ -214,7 +219,12 @@ impl Resolution<'_> {
             && let Err(error) = self.manager.apply(wanted)
         {
             outcome.failures.push(Failure::of(&error));
-            return;
+            // Set all the same: only what was there before could not be kept.
+            let stands =
+                self.manager.current().ok().flatten().is_some_and(|file| file.says(wanted));
+            if !stands {
+                return;
+            }
         }
         outcome.in_use.clone_from(&wanted.nameservers);
         outcome.action = Action::Written {

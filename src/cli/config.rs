@@ -43,7 +43,8 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
 
 /// Adds what the instance's tags say, if they can be read at once: the files can be checked anywhere.
 fn add_tags(args: &Args, settings: &mut Settings) -> bool {
-    let one_try = Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
+    let one_try =
+        Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
     let facts = on_host(settings.clone(), &args.state_dir, one_try, async |host| {
         host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
     });

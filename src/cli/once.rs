@@ -99,7 +99,9 @@ pub(super) fn finish(args: &Args, report: &Report) -> Code {
 
 fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
     let deadline = deadline(started, limit);
-    report_of(on_host(settings, &places.state, Patience::default(), async |host| both(host, places, deadline).await))
+    report_of(on_host(settings, &places.state, Patience::default(), async |host| {
+        both(host, places, deadline).await
+    }))
 }
 
 /// The report of a pass, or of why there was none.
@@ -176,9 +178,8 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         match known.clone().await.as_ref() {
             Ok((known, _)) => {
                 let outcome = resolve(host, known, places, listed.clone().await, Mode::Apply);
-                Some(timeout_at(deadline, outcome).await.ok().or(blind).unwrap_or_else(|| Resolved {
-                    failures: vec![out_of_time("a DNS server")],
-                    ..Resolved::default()
+                Some(timeout_at(deadline, outcome).await.ok().or(blind).unwrap_or_else(|| {
+                    Resolved { failures: vec![out_of_time("a DNS server")], ..Resolved::default() }
                 }))
             }
             Err(_) => blind,

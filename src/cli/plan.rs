@@ -44,7 +44,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
     let deadline = deadline(started, LIMIT);
-    let outcome = on_host(settings, &places.state, Patience::default(), async |host| find(host, &places, deadline).await);
+    let outcome = on_host(settings, &places.state, Patience::default(), async |host| {
+        find(host, &places, deadline).await
+    });
     let found = match outcome {
         Ok((mut found, notices)) => {
             found.notices.extend(notices);

@@ -161,7 +161,8 @@ impl Known {
         };
         let ec2 = client(&self.aws, self.config.ec2_endpoint.as_deref());
         let directory = TaggedServers::new(ec2, self.config.discovery.clone(), vpc);
-        insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await).await
+        insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await)
+            .await
     }
 
     /// Opens a backend.
@@ -236,13 +237,20 @@ pub(super) fn on_host<T>(
     work: impl AsyncFnOnce(&Host<'_>) -> T,
 ) -> Result<(T, Vec<String>), Vec<Failure>> {
     let store = StateFile::new(state);
-    let notebook = Notebook::open(&store).map_err(|error| vec![Failure::of(&error)])?;
+    let notebook = Notebook::open(&store);
     let host = Host::new(settings, &notebook, patience).map_err(|errors| refused(&errors))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;
+    let runtime =
+        runtime.map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;
     let result = runtime.block_on(work(&host));
     runtime.shutdown_background();
-    Ok((result, store.take_notices()))
+    let mut notices = store.take_notices();
+    notices.extend(
+        notebook
+            .unread()
+            .map(|error| format!("the run went on without its memory: {}", Failure::of(error))),
+    );
+    Ok((result, notices))
 }
 
 /// Errors of the configuration as failures.

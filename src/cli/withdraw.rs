@@ -31,7 +31,9 @@ pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
 
 fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
     let deadline = deadline(started, limit);
-    report_of(on_host(settings, &places.state, Patience::default(), async |host| withdraw(host, deadline).await))
+    report_of(on_host(settings, &places.state, Patience::default(), async |host| {
+        withdraw(host, deadline).await
+    }))
 }
 
 async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {

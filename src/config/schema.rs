@@ -272,7 +272,11 @@ pub fn markdown() -> String {
             (_, "") => "unset".to_owned(),
             (_, default) => format!("`{default}`"),
         };
-        text.push_str(&format!("| `{}` | {default} | {} |\n", key.path.replace('*', "NAME"), key.meaning.replace('|', "\\|")));
+        text.push_str(&format!(
+            "| `{}` | {default} | {} |\n",
+            key.path.replace('*', "NAME"),
+            key.meaning.replace('|', "\\|")
+        ));
     }
     text
 }

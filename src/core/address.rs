@@ -60,13 +60,15 @@ impl FromStr for AddressSelector {
             "public-ipv4" => AddressKind::PublicIpv4,
             "ipv6" => AddressKind::Ipv6,
             "secondary" => AddressKind::Secondary,
-            word => if let Some(number) = word.strip_prefix("device-index=") {
-                device_number = Some(number.parse().map_err(|_| wrong())?);
-                AddressKind::PrivateIpv4
-            } else {
-                cidr = Some(word.parse().map_err(|_| wrong())?);
-                AddressKind::Any
-            },
+            word => {
+                if let Some(number) = word.strip_prefix("device-index=") {
+                    device_number = Some(number.parse().map_err(|_| wrong())?);
+                    AddressKind::PrivateIpv4
+                } else {
+                    cidr = Some(word.parse().map_err(|_| wrong())?);
+                    AddressKind::Any
+                }
+            }
         };
         for word in words {
             match word.split_once('=') {

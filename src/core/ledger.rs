@@ -22,7 +22,7 @@ pub struct Ledger {
 /// A name that may stand in a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Seconds since 1970 when it was last confirmed, or first attempted.
+    /// Seconds since 1970 when it was last changed, or first attempted.
     pub at: u64,
     /// Whether the authority acknowledged it.
     pub confirmed: bool,
@@ -41,8 +41,9 @@ impl Ledger {
     /// Forgets what another owner's ledger says was published, since those names are that owner's.
     #[must_use]
     pub fn of(self, owner: &OwnerId) -> Self {
-        if self.owner.as_ref() == Some(owner) {
-            return self;
+        let is_anothers = self.owner.as_ref().is_some_and(|other| other != owner);
+        if !is_anothers {
+            return Self { owner: Some(owner.clone()), ..self };
         }
         Self { owner: Some(owner.clone()), published: BTreeMap::new(), macs: Vec::new(), ..self }
     }
@@ -73,14 +74,19 @@ impl Ledger {
         now: u64,
     ) {
         let names = self.published.entry(backend.to_owned()).or_default();
-        let changed =
-            plan.changes.iter().flat_map(|change| &change.swaps).map(|swap| &swap.key.name);
-        for name in changed.chain(&plan.unchanged) {
+        for swap in plan.changes.iter().flat_map(|change| &change.swaps) {
+            let name = &swap.key.name;
             if desired.contains_key(name) {
                 names.insert(name.clone(), Published { at: now, confirmed: true });
             } else {
                 names.remove(name);
             }
+        }
+        for name in &plan.unchanged {
+            // What was confirmed before keeps its time, so that a pass which changes nothing writes nothing.
+            let published =
+                names.entry(name.clone()).or_insert(Published { at: now, confirmed: true });
+            published.confirmed = true;
         }
         for name in &plan.gone {
             names.remove(name);
@@ -140,6 +146,18 @@ mod tests {
             ledger.retired("internal", &wanted("b.x")),
             BTreeSet::from(["a.x".parse().unwrap()])
         );
+    }
+
+    #[test]
+    fn a_pass_that_changes_nothing_notes_nothing() {
+        let desired = wanted("a.x");
+        let first = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
+        let mut ledger = Ledger::default().of(&us());
+        ledger.note_after("internal", &first, &desired, 7);
+        let before = ledger.clone();
+        let again = Plan { unchanged: vec!["a.x".parse().unwrap()], ..Plan::default() };
+        ledger.note_after("internal", &again, &desired, 99);
+        assert_eq!(ledger, before);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What `naming`, `template` and `address` promise.
 
 use super::*;
-use crate::core::facts::{Identity, Interface, Tags};
+use crate::core::{
+    facts::{Identity, Interface, Tags},
+    template::TemplateError as TemplateFault,
+};
 
 fn facts() -> Facts {
     Facts {
@@ -79,7 +82,6 @@ fn a_template_that_cannot_work_is_refused_when_it_is_read() {
     let check = |text: &str, expect: TemplateFault| {
         assert_eq!(text.parse::<Template>().unwrap_err(), expect, "{text}");
     };
-    use crate::core::template::TemplateError as TemplateFault;
     check("", TemplateFault::Empty);
     check("{tag:Name.x", TemplateFault::Brace);
     check("a}.x", TemplateFault::Brace);

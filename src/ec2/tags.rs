@@ -161,18 +161,6 @@ where
     }
 }
 
-/// Whether a call was not even made, for want of credentials.
-fn has_no_credentials(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(CredentialsError::CredentialsNotLoaded(_)) = error.downcast_ref() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
-
 const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";
 const DESCRIBE_TAGS: &str = "ec2:DescribeTags";
 const PAGE: i32 = 200;

@@ -61,8 +61,10 @@ impl ResolverManager for Direct {
         if file.says(wanted) {
             return Ok(());
         }
-        self.keep(&before)?;
-        write(&self.root, &self.path, &file.with(wanted).render())
+        // That the old file cannot be kept is said, and is no reason to stay with dead servers.
+        let kept = self.keep(&before);
+        write(&self.root, &self.path, &file.with(wanted).render())?;
+        kept
     }
 
     fn restore(&self) -> Result<bool, ResolverError> {
@@ -87,6 +89,10 @@ impl ResolverManager for Direct {
 }
 
 fn write(root: &Path, path: &Path, content: &[u8]) -> Result<(), ResolverError> {
-    let unwritable = |source| ResolverError::File { operation: "write", path: path.display().to_string(), source };
+    let unwritable = |source| ResolverError::File {
+        operation: "write",
+        path: path.display().to_string(),
+        source,
+    };
     replace(root, path, content, 0o644).map(drop).map_err(unwritable)
 }

@@ -2,7 +2,11 @@
 //!
 //! A new backend is one more line in [`subjects`].
 
-use std::{any::Any, sync::Arc};
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use sandbox::zone::{RecordSet, Zone as HostedZone};
 use tagalong::{
@@ -35,9 +39,12 @@ struct Subject {
     name: &'static str,
     backend: Box<dyn Backend>,
     /// Puts a record set at a name, whoever's it is.
-    plant: Box<dyn Fn(&str, &str, &[&str])>,
+    plant: Plant,
     _keep: Box<dyn Any>,
 }
+
+/// Puts values of a type at a name.
+type Plant = Box<dyn Fn(&str, &str, &[&str])>;
 
 fn subjects() -> Vec<Subject> {
     vec![memory(), rfc2136(true), rfc2136(false), route53()]
@@ -283,8 +290,8 @@ impl Subject {
 
 fn for_each(promise: impl Fn(&Subject)) {
     for subject in subjects() {
-        println!("{}", subject.name);
-        promise(&subject);
+        let kept = catch_unwind(AssertUnwindSafe(|| promise(&subject)));
+        assert!(kept.is_ok(), "{} does not keep it", subject.name);
     }
 }
 

@@ -17,7 +17,7 @@ fn a_name_and_a_resolver_follow_localstacks_fleet_and_withdraw_takes_back_no_mor
     fleet.publish_in(Some(fleet.zone_id("corp.internal.")));
 
     fleet.once().prints(&["published", "web-1.corp.internal. A 127.20.1.11", "set"]);
-    assert_eq!(fleet.records(), with(&others, fleet.ours("127.20.1.11", "11.1.20.127")));
+    assert_eq!(fleet.records(), with(&others, &fleet.ours("127.20.1.11", "11.1.20.127")));
     let servers = fleet.nameservers();
     let mut nearest = servers[..2].to_vec();
     nearest.sort();
@@ -28,12 +28,12 @@ fn a_name_and_a_resolver_follow_localstacks_fleet_and_withdraw_takes_back_no_mor
     let again = fleet.once().prints(&["2 unchanged", "unchanged"]);
     assert!(!again.stdout.contains("published") && !again.stdout.contains(" set"), "{again}");
     fleet.tagalong(&["plan"]).expect_code(0);
-    assert_eq!(fleet.records(), with(&others, fleet.ours("127.20.1.11", "11.1.20.127")));
+    assert_eq!(fleet.records(), with(&others, &fleet.ours("127.20.1.11", "11.1.20.127")));
     assert_eq!(fleet.resolv_conf(), resolv_conf);
 
     fleet.move_to("127.20.1.99");
     fleet.once().prints(&["published", "web-1.corp.internal. A 127.20.1.99"]);
-    assert_eq!(fleet.records(), with(&others, fleet.ours("127.20.1.99", "99.1.20.127")));
+    assert_eq!(fleet.records(), with(&others, &fleet.ours("127.20.1.99", "99.1.20.127")));
 
     fleet.tagalong(&["withdraw", "--deadline", "20s"]).expect_code(0).prints(&["withdrew"]);
     assert_eq!(fleet.records(), others);
@@ -80,8 +80,8 @@ fn fidelity(mut python: Command, arguments: &[&str]) -> crate::support::Run {
     Started::of(python).finish_within(FIDELITY_LIMIT).expect_code(0)
 }
 
-fn with(others: &[String], ours: Vec<String>) -> Vec<String> {
-    let mut all = [others, &ours].concat();
+fn with(others: &[String], ours: &[String]) -> Vec<String> {
+    let mut all = [others, ours].concat();
     all.sort();
     all
 }

@@ -176,6 +176,28 @@ pub(crate) fn web() -> Instance {
         .role("dns-agent")
 }
 
+/// Runs the program in a mount namespace of its own, after the mounts of `script`, which gets `$1` to `$9`.
+pub(crate) fn mounted(lab: &Lab, script: &str, arguments: &[&str], program: &[&str]) -> Run {
+    let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
+    command.args([
+        "--mount",
+        "sh",
+        "-ec",
+        &format!("{script}\nshift {}\nexec \"$@\"", arguments.len()),
+        "sh",
+    ]);
+    let inner = lab.command(program);
+    command.args(arguments).arg(inner.get_program()).args(inner.get_args());
+    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    if let Err(error) = Command::new("unshare").arg("--version").output() {
+        missing("unshare", &error);
+    }
+    Started::of(command).finish()
+}
+
 /// A run that has ended.
 #[derive(Debug)]
 pub(crate) struct Run {

@@ -27,7 +27,7 @@ mod update;
 mod zone;
 
 pub use answer::{Protocol, Received};
-pub use key::{Algorithm, Key};
+pub use key::{Algorithm, Key, KeyError};
 pub use server::{Role, Server, Settings};
 pub use tsig::{Answered, Signed};
 pub use zone::{Zone, ZoneError, Zones};

@@ -7,6 +7,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     answer::{Desk, Received},
     key::Key,
@@ -17,7 +19,8 @@ use super::{
 use crate::fault::{Fault, Faults};
 
 /// Whether a server takes updates.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Takes them.
     #[default]
@@ -118,6 +121,17 @@ impl Server {
     #[must_use]
     pub fn received(&self) -> Vec<Received> {
         self.log().iter().cloned().collect()
+    }
+
+    /// Forgets what it has received.
+    pub fn forget_received(&self) {
+        self.log().clear();
+    }
+
+    /// Whether it takes updates.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.desk.role
     }
 
     /// How many of `received` were not updates.

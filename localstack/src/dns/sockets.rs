@@ -4,11 +4,9 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdTcpListener, UdpSocket as StdUdpSocket},
     sync::Arc,
-    thread::{JoinHandle, yield_now},
-    time::{Duration, Instant},
+    thread::JoinHandle,
 };
 
-use rustix::net::{Shutdown, shutdown};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
@@ -17,6 +15,7 @@ use tokio::{
 };
 
 use super::answer::{Desk, Protocol};
+use crate::port;
 
 /// A bound port.
 pub(crate) struct Sockets {
@@ -70,25 +69,15 @@ impl Drop for Running {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        // A child that is being started elsewhere in this process holds copies of the sockets until it execs, and closing
-        // ours would not end them. Connected to itself, a socket takes nobody else's datagrams; shut down, it listens no more.
+        // `port` says why closing is not enough. Connected to itself, a socket takes nobody else's datagrams.
         let _ = self.udp.connect(self.addr);
-        let _ = shutdown(&self.tcp, Shutdown::Both);
+        port::end(&self.tcp);
     }
 }
 
-/// Binds the same port for UDP and TCP; when any will do, tries until both are free. A given one may for a moment still
-/// be held by a child that is being started (see `drop`).
+/// Binds the same port for UDP and TCP; when any will do, tries until both are free.
 fn bind(addr: SocketAddr) -> io::Result<(StdUdpSocket, StdTcpListener)> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match try_bind(addr) {
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
-                yield_now();
-            }
-            bound => return bound,
-        }
-    }
+    port::patiently(|| try_bind(addr)).map_err(|error| port::unbound(&error, addr))
 }
 
 fn try_bind(addr: SocketAddr) -> io::Result<(StdUdpSocket, StdTcpListener)> {
@@ -150,6 +139,3 @@ async fn serve_connection(mut stream: TcpStream, peer: SocketAddr, desk: &Desk) 
         stream.write_all(&[&length.to_be_bytes(), answer.as_slice()].concat()).await?;
     }
 }
-
-/// How long an address may be in use before it is somebody else's.
-const PATIENCE: Duration = Duration::from_secs(1);

@@ -10,12 +10,33 @@ use hickory_proto::rr::{
     LowerName, Name, RData, RecordType,
     rdata::{NS, SOA},
 };
+use serde::Deserialize;
 
 /// A zone as one writes it: the lines of a zone file. It is read when it becomes one of the `Zones`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "Written")]
 pub struct Zone {
     origin: String,
     records: Vec<String>,
+}
+
+/// A zone in JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    records: Vec<String>,
+}
+
+impl TryFrom<Written> for Zone {
+    type Error = ZoneError;
+
+    /// Reads it at once, so that the error comes with its line and column.
+    fn try_from(Written { name, records }: Written) -> Result<Self, ZoneError> {
+        let zone = Self { origin: name, records };
+        Contents::read(zone.clone()).map(|_| zone)
+    }
 }
 
 impl Zone {
@@ -99,6 +120,12 @@ impl Zones {
                     .map(move |(kind, ttl, data)| format!("{name} {ttl} {kind} {data}"))
             })
             .collect()
+    }
+
+    /// The names of the zones.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.lock().keys().map(ToString::to_string).collect()
     }
 
     /// The serial number of a zone.

@@ -108,6 +108,16 @@ fn faults_tokens_and_requests_are_in_its_hand() {
 }
 
 #[test]
+fn throttling_is_switched_on_and_off() {
+    let stage = Stage::new();
+    let list = || stage.route53("GET", "hostedzone", "").status;
+    assert_eq!(control(&stage, "PUT", "/throttling", &json!(true)).status, 204);
+    assert!((0..50).any(|_| list() == 400), "Route 53 takes five requests a second");
+    assert_eq!(control(&stage, "PUT", "/throttling", &json!(false)).status, 204);
+    assert!((0..50).all(|_| list() == 200));
+}
+
+#[test]
 fn a_zone_can_be_put_in_whole() {
     let stage = Stage::new();
     let record = json!({"name": "a.new.test", "type": "A", "ttl": 60, "values": ["10.0.0.1"]});

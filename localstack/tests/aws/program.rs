@@ -2,8 +2,9 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
+    os::unix::fs::PermissionsExt,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -13,7 +14,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::{client::Ask, stage::signed};
+use crate::{client::Ask, name_servers::query, stage::signed};
 
 const STATE: &str = r#"{
   "account": {"region": "eu-west-1"},
@@ -21,7 +22,11 @@ const STATE: &str = r#"{
     "id": "i-0aaaaaaaaaaaaaaa1", "availability_zone": "eu-west-1a", "metadata_tags": true,
     "tags": {"Role": "web"}, "interfaces": [{"private_ipv4s": ["127.0.0.1"]}]
   }],
-  "zones": [{"id": "Z1", "name": "corp.test"}]
+  "zones": [{"id": "Z1", "name": "corp.test"}],
+  "dns": {
+    "keys": [{"name": "agents.", "algorithm": "hmac-sha512", "secret": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"}],
+    "zones": [{"name": "corp.test", "records": ["web 60 A 10.0.0.1"]}]
+  }
 }"#;
 
 fn state_file(name: &str, text: &str) -> PathBuf {
@@ -37,13 +42,13 @@ struct Program(Child);
 impl Program {
     /// Starts it and reads its first line.
     fn start(state: &PathBuf) -> (Self, Value) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sandbox"))
-            .args(["serve", "--imds", "127.0.0.1:0", "--imds", "127.0.0.1:0=i-0aaaaaaaaaaaaaaa1"])
-            .arg("--state")
-            .arg(state)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let imds = ["--imds", "127.0.0.1:0", "--imds", "127.0.0.1:0=i-0aaaaaaaaaaaaaaa1"];
+        Self::start_with(|command| command.args(imds).arg("--state").arg(state))
+    }
+
+    fn start_with(options: impl FnOnce(&mut Command) -> &mut Command) -> (Self, Value) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
+        let mut child = options(command.arg("serve")).stdout(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().unwrap();
         let program = Self(child);
         let mut line = String::new();
@@ -101,6 +106,59 @@ fn it_says_where_it_listens_and_ends_on_a_signal() {
 }
 
 #[test]
+fn it_serves_dns() {
+    let state = state_file("dns", STATE);
+    let key = state.with_extension("key");
+    for round in ["made", "read"] {
+        let (mut program, ready) = Program::start_with(|command| {
+            command.args(["--dns", "127.0.0.1:0", "--dns", "127.0.0.1:0=replica"]);
+            command.args(["--black-hole", "127.0.0.1:0", "--zone", "10.in-addr.arpa"]);
+            command.arg("--state").arg(&state).arg("--key-file").arg(&key)
+        });
+        let [primary, replica] = [0, 1].map(|place| address(&ready["dns"][place]));
+        assert!(query(primary, "web.corp.test").is_fine());
+        assert!(query(replica, "web.corp.test").is_fine());
+        assert!(query(address(&ready["black_holes"][0]), "web.corp.test").is_silence());
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        let from_state = ["-y", "hmac-sha512:agents.:c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0"].map(PathBuf::from);
+        let from_file = ["-k".into(), key.clone()];
+        for (name, key) in [("a", from_state), ("b", from_file)] {
+            let update = format!("add {name}-{round}.10.in-addr.arpa. 60 PTR web.corp.test.");
+            assert_eq!(nsupdate(primary, &key, &update), "");
+            assert_eq!(nsupdate(replica, &key, &update), "update failed: NOTAUTH");
+        }
+        let control = address(&ready["control"]);
+        let records: Value =
+            serde_json::from_str(&Ask::new("GET", "/dns/records").to(control).body).unwrap();
+        let reverse = records["10.in-addr.arpa."].as_array().unwrap();
+        assert!(
+            reverse.contains(&format!("a-{round}.10.in-addr.arpa. 60 PTR web.corp.test.").into())
+        );
+        assert!(
+            reverse.contains(&format!("b-{round}.10.in-addr.arpa. 60 PTR web.corp.test.").into())
+        );
+        assert!(program.ends(Signal::TERM).success());
+    }
+    fs::remove_file(key).unwrap();
+    fs::remove_file(state).unwrap();
+}
+
+/// What `nsupdate` has to say of an update.
+fn nsupdate(server: SocketAddr, key: &[PathBuf], update: &str) -> String {
+    let mut child = Command::new("nsupdate")
+        .args(key)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("nsupdate, of bind9-dnsutils: {error}"));
+    let script = format!("server {} {}\n{update}\nsend\n", server.ip(), server.port());
+    child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap().trim().to_owned()
+}
+
+#[test]
 fn a_bad_state_file_is_refused_by_name_line_and_column() {
     for (name, text, expect) in [
         (
@@ -108,7 +166,14 @@ fn a_bad_state_file_is_refused_by_name_line_and_column() {
             STATE.replace("\"availability_zone\"", "\"zone\""),
             vec![":4:", "unknown field `zone`"],
         ),
-        ("broken", STATE.replace("\"zones\": [", "\"zones\": ,"), vec![":7:", "expected value"]),
+        (
+            "broken",
+            STATE.replacen("\"zones\": [", "\"zones\": ,", 1),
+            vec![":7:", "expected value"],
+        ),
+        ("hash", STATE.replace("sha512", "md5"), vec![":9:", "hmac-md5"]),
+        ("secret", STATE.replace("c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "?"), vec![":9:", "`agents.` is not base64"]),
+        ("record", STATE.replace("10.0.0.1\"]", "ten\"]"), vec![":10:", "`web 60 A ten` is not a record"]),
     ] {
         let state = state_file(name, &text);
         let output = Command::new(env!("CARGO_BIN_EXE_sandbox"))

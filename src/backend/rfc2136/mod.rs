@@ -15,6 +15,8 @@ use std::{
 };
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tokio::time::sleep;
 
 use self::observe::Seen;
 use crate::{
@@ -77,15 +79,21 @@ impl Rfc2136 {
         self.primaries.lock().ok()?.get(zone).copied()
     }
 
-    /// Asks the servers in turn; the first that can tell is believed, the worst that was said is reported.
+    /// Asks the servers, each a moment after the one before it, so that a silent one costs little; the first that can tell
+    /// is believed, and if none can, the worst that was said is reported.
     async fn observe_anywhere(
         &self,
         names: &[Name],
     ) -> Result<(SocketAddr, Vec<Seen>), BackendError> {
         let mut failure = None;
-        for server in &self.servers {
-            match self.observe_at(*server, names).await {
-                Ok(seen) => return Ok((*server, seen)),
+        let asked = self.servers.iter().zip(0..).map(|(server, place)| async move {
+            sleep(HEAD_START * place).await;
+            (*server, self.observe_at(*server, names).await)
+        });
+        let mut answers = asked.collect::<FuturesUnordered<_>>();
+        while let Some((server, answer)) = answers.next().await {
+            match answer {
+                Ok(seen) => return Ok((server, seen)),
                 // Silence says less than any answer.
                 Err(error @ BackendError::NoAnswer { .. }) => failure = failure.or(Some(error)),
                 Err(error) => failure = Some(error),
@@ -239,6 +247,9 @@ fn answered(
         rcode => BackendError::Answered { server, zone, operation, rcode: rcode.to_string() },
     }
 }
+
+/// By when a living server on the same network has answered.
+const HEAD_START: Duration = Duration::from_millis(300);
 
 /// One server's share of a pass: it is on the same network, and there may be others to ask.
 const TIMING: Timing =

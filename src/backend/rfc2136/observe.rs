@@ -66,12 +66,22 @@ impl Rfc2136 {
     }
 
     /// An alias answers in place of its zone's SOA. It is never a zone's apex, so its parent is in the same zone.
-    async fn look_past_aliases(&self, server: SocketAddr, seen: &mut [Seen]) -> Result<(), BackendError> {
+    async fn look_past_aliases(
+        &self,
+        server: SocketAddr,
+        seen: &mut [Seen],
+    ) -> Result<(), BackendError> {
         for one in seen.iter_mut().filter(|one| one.soa.is_none()) {
             let alias = RrsetKey::new(one.name.clone(), RrType::Cname);
-            let Some(parent) = one.name.parent().filter(|_| one.records.contains_key(&alias)) else { continue };
+            let Some(parent) = one.name.parent().filter(|_| one.records.contains_key(&alias))
+            else {
+                continue;
+            };
             let answers = self.ask(server, &[(&parent, Question::Soa)]).await?;
-            one.soa = answers.into_iter().find_map(|answer| answer.soa).filter(|soa| parent.is_within(&soa.zone));
+            one.soa = answers
+                .into_iter()
+                .find_map(|answer| answer.soa)
+                .filter(|soa| parent.is_within(&soa.zone));
         }
         Ok(())
     }

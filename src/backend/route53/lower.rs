@@ -21,11 +21,11 @@ use crate::core::{
     rrset::{Rdata, RrType, Rrset, RrsetKey},
 };
 
-/// The batch that carries out `change`.
+/// The batch that carries out `change`; `put` is how it puts a set in the place of one that it deletes: CREATE, or UPSERT.
 ///
 /// # Errors
 /// A record set cannot be built; every one that a plan holds can.
-pub(super) fn lower(change: &ZoneChange) -> Result<ChangeBatch, BuildError> {
+pub(super) fn lower(change: &ZoneChange, put: &ChangeAction) -> Result<ChangeBatch, BuildError> {
     let kept = change.guards.iter().filter_map(|guard| match guard {
         Guard::Unchanged(key, set) => Some((key, Some(set), Some(set))),
         Guard::NameNotInUse(_) | Guard::Absent(_) => None,
@@ -34,11 +34,13 @@ pub(super) fn lower(change: &ZoneChange) -> Result<ChangeBatch, BuildError> {
         change.swaps.iter().map(|swap| (&swap.key, swap.before.as_ref(), swap.after.as_ref()));
     let mut batch = ChangeBatch::builder().comment("tagalong");
     for (key, before, after) in kept.chain(swapped) {
-        for (action, set) in [(ChangeAction::Delete, before), (ChangeAction::Create, after)] {
+        // Where nothing stood, only CREATE sees whoever was faster.
+        let put = if before.is_some() { put } else { &ChangeAction::Create };
+        for (action, set) in [(&ChangeAction::Delete, before), (put, after)] {
             if let Some(set) = set {
                 batch = batch.changes(
                     Change::builder()
-                        .action(action)
+                        .action(action.clone())
                         .resource_record_set(record_set(key, set)?)
                         .build()?,
                 );
@@ -149,14 +151,18 @@ fn strings(value: &str) -> Option<Vec<Vec<u8>>> {
             inner = inner.get(first.len_utf8()..)?;
             match first {
                 '"' => break,
-                '\\' => if let Some(octet) = inner.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok()) {
-                    octets.push(octet);
-                    inner = inner.get(3..)?;
-                } else {
-                    let escaped = inner.chars().next()?;
-                    octets.extend(escaped.to_string().bytes());
-                    inner = inner.get(escaped.len_utf8()..)?;
-                },
+                '\\' => {
+                    if let Some(octet) =
+                        inner.get(..3).and_then(|octal| u8::from_str_radix(octal, 8).ok())
+                    {
+                        octets.push(octet);
+                        inner = inner.get(3..)?;
+                    } else {
+                        let escaped = inner.chars().next()?;
+                        octets.extend(escaped.to_string().bytes());
+                        inner = inner.get(escaped.len_utf8()..)?;
+                    }
+                }
                 other => octets.extend(other.to_string().bytes()),
             }
         }
@@ -180,44 +186,43 @@ mod tests {
 
     #[test]
     fn a_swap_is_delete_exact_and_create_under_the_marker() {
-        let name: Name = "a.x".parse().unwrap();
+        let expected = [
+            r#"DELETE a.x. TXT 30 "m \"1\"""#,
+            r#"CREATE a.x. TXT 30 "m \"1\"""#,
+            "DELETE a.x. A 60 10.0.0.1",
+            "CREATE a.x. A 60 10.0.0.2",
+            "CREATE b.x. A 60 10.0.0.2",
+        ];
+        assert_eq!(told(&ChangeAction::Create), expected);
+        let put = |line: &str| line.replace("CREATE a.x.", "UPSERT a.x.");
+        let vacant_stays = expected.map(put);
+        assert_eq!(told(&ChangeAction::Upsert), vacant_stays);
+    }
+
+    /// The batch that moves the address at `a.x` under our marker, and makes `b.x`.
+    fn told(put: &ChangeAction) -> Vec<String> {
+        let [moved, made]: [Name; 2] = ["a.x", "b.x"].map(|name| name.parse().unwrap());
         let marker = Rrset::new(30, [Rdata::Txt(vec![b"m \"1\"".to_vec()])]);
+        let swap = |name: &Name, before| RrsetSwap {
+            key: RrsetKey::new(name.clone(), RrType::A),
+            before,
+            after: Some(set(2)),
+            because: Reason::Ours,
+        };
         let change = ZoneChange {
             zone: "x".parse().unwrap(),
-            guards: vec![Guard::Unchanged(RrsetKey::new(name.clone(), RrType::Txt), marker)],
-            swaps: vec![RrsetSwap {
-                key: RrsetKey::new(name, RrType::A),
-                before: Some(set(1)),
-                after: Some(set(2)),
-                because: Reason::Ours,
-            }],
+            guards: vec![Guard::Unchanged(RrsetKey::new(moved.clone(), RrType::Txt), marker)],
+            swaps: vec![swap(&moved, Some(set(1))), swap(&made, None)],
         };
-        let batch = lower(&change).unwrap();
+        let batch = lower(&change, put).unwrap();
         let told = batch.changes().iter().map(|change| {
             let set = change.resource_record_set().unwrap();
-            let values = set
-                .resource_records()
-                .iter()
-                .map(ResourceRecord::value)
-                .collect::<Vec<_>>()
-                .join(",");
-            format!(
-                "{} {} {} {} {values}",
-                change.action(),
-                set.name(),
-                set.r#type(),
-                set.ttl().unwrap()
-            )
+            let values = set.resource_records().iter().map(ResourceRecord::value);
+            let values = values.collect::<Vec<_>>().join(",");
+            let (name, rtype, ttl) = (set.name(), set.r#type(), set.ttl().unwrap());
+            format!("{} {name} {rtype} {ttl} {values}", change.action())
         });
-        assert_eq!(
-            told.collect::<Vec<_>>(),
-            [
-                r#"DELETE a.x. TXT 30 "m \"1\"""#,
-                r#"CREATE a.x. TXT 30 "m \"1\"""#,
-                "DELETE a.x. A 60 10.0.0.1",
-                "CREATE a.x. A 60 10.0.0.2",
-            ]
-        );
+        told.collect()
     }
 
     #[test]

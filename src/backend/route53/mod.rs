@@ -14,7 +14,8 @@ use aws_sdk_route53::{
     Client,
     config::Builder,
     error::{ProvideErrorMetadata, SdkError},
-    types::{RrType as Type, VpcRegion},
+    operation::change_resource_record_sets::ChangeResourceRecordSetsError,
+    types::{ChangeAction, ChangeBatch, RrType as Type, VpcRegion},
 };
 
 use self::lower::{lower, name_of, route53_name, rrset_of};
@@ -48,6 +49,8 @@ pub struct Route53 {
     client: Client,
     zone_id: Option<String>,
     vpc: Option<(String, String)>,
+    /// Whether the endpoint is not AWS's own.
+    is_stand_in: bool,
     zones: Mutex<BTreeMap<Name, String>>,
 }
 
@@ -56,6 +59,7 @@ impl Route53 {
     #[must_use]
     pub fn new(shared: &SdkConfig, settings: Settings<'_>) -> Self {
         let mut config = Builder::from(shared).region(signing_region(settings.partition));
+        let is_stand_in = settings.endpoint.is_some();
         config.set_endpoint_url(settings.endpoint);
         let zone_id = settings.zone_id.map(|id| bare_id(&id));
         let vpc = settings.vpc.map(|(region, id)| (region.to_owned(), id.to_owned()));
@@ -63,6 +67,7 @@ impl Route53 {
             client: Client::from_conf(config.build()),
             zone_id,
             vpc,
+            is_stand_in,
             zones: Mutex::new(settings.known),
         }
     }
@@ -158,6 +163,11 @@ impl Route53 {
         }
     }
 
+    async fn change(&self, zone_id: &str, batch: ChangeBatch) -> Result<(), ChangeError> {
+        let call = self.client.change_resource_record_sets().hosted_zone_id(zone_id);
+        call.change_batch(batch).send().await.map(drop)
+    }
+
     async fn records_at(&self, zone_id: &str, name: &Name) -> Result<Records, BackendError> {
         let answer = self
             .client
@@ -191,16 +201,18 @@ impl Backend for Route53 {
         let unknown = || BackendError::NoZone { zone_id: change.zone.to_string() };
         let id = self.zone_ids().get(&change.zone).cloned().ok_or_else(unknown)?;
         let unbuilt = |error| BackendError::Failed { action: CHANGE, source: Box::new(error) };
-        let batch = lower(change).map_err(unbuilt)?;
-        let answer = self
-            .client
-            .change_resource_record_sets()
-            .hosted_zone_id(&id)
-            .change_batch(batch)
-            .send()
-            .await;
+        let batch = lower(change, &ChangeAction::Create).map_err(unbuilt)?;
+        let with_upsert = lower(change, &ChangeAction::Upsert).map_err(unbuilt)?;
+        let replaces = batch != with_upsert;
+        let mut answer = self.change(&id, batch).await;
+        // LocalStack (moto 5.2) holds a CREATE against the records before the batch, even if the batch deletes them. With
+        // UPSERT in its place nothing is lost: DELETE of what was read still fails if anything else stands.
+        if replaces && self.is_stand_in && answer.as_ref().is_err_and(is_refused_for_creates_alone)
+        {
+            answer = self.change(&id, with_upsert).await;
+        }
         match answer {
-            Ok(_) => Ok(()),
+            Ok(()) => Ok(()),
             Err(error) if code(&error) == "InvalidChangeBatch" && is_lost_race(&error) => {
                 Err(BackendError::Conflict { zone: change.zone.clone() })
             }
@@ -232,10 +244,19 @@ fn bare_id(id: &str) -> String {
 
 /// Whether a batch failed because the records are not what was read: that is how a lost race looks.
 fn is_lost_race<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    let text = error.as_service_error().and_then(|service| service.message()).unwrap_or_default();
     ["already exists", "not found", "do not match", "conflicting"]
         .iter()
-        .any(|words| text.contains(words))
+        .any(|words| message(error).contains(words))
+}
+
+/// Whether each DELETE of a batch found what it names, and a CREATE was refused nevertheless.
+fn is_refused_for_creates_alone<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
+    let text = message(error);
+    text.contains("already exists") && !text.contains("Tried to delete")
+}
+
+fn message<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
+    error.as_service_error().and_then(|service| service.message()).unwrap_or_default()
 }
 
 fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
@@ -262,6 +283,8 @@ where
         _ => BackendError::Failed { action, source },
     }
 }
+
+type ChangeError = SdkError<ChangeResourceRecordSetsError>;
 
 const CHANGE: &str = "route53:ChangeResourceRecordSets";
 const GET_ZONE: &str = "route53:GetHostedZone";

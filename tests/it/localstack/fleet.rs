@@ -4,7 +4,7 @@
 use std::{
     env,
     fs::{self, File},
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -40,7 +40,7 @@ impl LocalStack {
         command.stderr(File::create(&stderr).unwrap());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let line = first_line(&mut child, STARTING);
-        eprint!("{}", fs::read_to_string(&stderr).unwrap());
+        tell(&fs::read_to_string(&stderr).unwrap());
         let Some(started) = line else {
             end(&mut child);
             panic!("localstack/start failed; why is above");
@@ -178,12 +178,12 @@ impl<'a> Fleet<'a> {
             format!("--dns={}", SocketAddr::new(address, PORT))
         });
         let imds = format!("--imds=127.0.0.1:0={}", web["id"].as_str().unwrap());
-        let arguments = servers.chain([imds]).collect::<Vec<_>>();
+        let arguments = servers.chain([imds, format!("--zone={ZONE}")]).collect::<Vec<_>>();
         let sandbox = Sandbox::start(&self.localstack.enter, &state, &arguments);
         let metadata = sandbox.ready["imds"][0].as_str().unwrap();
         let endpoint = &self.localstack.endpoint;
-        let zone =
-            self.zone_id.iter().map(|id| format!("zone_id = \"{id}\"\n")).collect::<String>();
+        let zone = self.zone_id.as_ref().map(|id| format!("zone_id = \"{id}\"\n"));
+        let zone = zone.unwrap_or_default();
         let config = format!(
             "version = 1\n[metadata]\nendpoint = \"http://{metadata}\"\n[aws]\nendpoint = \"{endpoint}\"\n\
              [[record]]\nname = \"{{tag:Name}}.{ZONE}\"\nreverse = true\n\
@@ -290,7 +290,7 @@ impl<'a> Fleet<'a> {
 /// Python with boto3 on the host; makes `.venv` if need be, as `localstack/start` does by itself.
 pub(super) fn python() -> Command {
     let setup = Started::of(Command::new(repository("localstack/setup")));
-    eprint!("{}", setup.finish_within(STARTING).expect_code(0).stderr);
+    tell(&setup.finish_within(STARTING).expect_code(0).stderr);
     made_python(&[])
 }
 
@@ -329,6 +329,11 @@ fn first_line(child: &mut Child, limit: Duration) -> Option<Value> {
         let _ = stdout.read_line(&mut String::new()); // until it ends: it may print more
     });
     serde_json::from_str(&receiver.recv_timeout(limit).ok()?).ok()
+}
+
+/// Passes on what was said, past the capture of tests that succeed: that it is not LocalStack, for one.
+fn tell(text: &str) {
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 fn end(child: &mut Child) {

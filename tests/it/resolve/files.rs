@@ -4,13 +4,12 @@ use std::{
     fs::{self, Permissions},
     net::SocketAddr,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink},
-    process::Command,
 };
 
 use sandbox::{black_hole::BlackHole, dns::Server, dns::Zone};
 
 use super::nameservers;
-use crate::support::{Lab, Started, fleet_server, missing, own_address, resolv_conf};
+use crate::support::{Lab, fleet_server, mounted, own_address, resolv_conf};
 
 /// A lab with one living server, and a resolv.conf with a dead one.
 fn lab() -> (Lab, Server) {
@@ -101,28 +100,6 @@ fn a_file_of_network_manager_is_refused_unless_it_is_claimed() {
     lab.resolve_only("manager = \"resolv-conf\"");
     lab.once();
     assert_eq!(nameservers(&lab.resolv_conf()), [server.addr().ip().to_string()]);
-}
-
-/// Runs the program in a mount namespace of its own, after the mounts of `script`, which gets `$1` to `$9`.
-fn mounted(lab: &Lab, script: &str, arguments: &[&str], program: &[&str]) -> crate::support::Run {
-    let mut command = Command::new("unshare");
-    if !rustix::process::geteuid().is_root() {
-        command.arg("--map-root-user");
-    }
-    command.args([
-        "--mount",
-        "sh",
-        "-ec",
-        &format!("{script}\nshift {}\nexec \"$@\"", arguments.len()),
-        "sh",
-    ]);
-    let inner = lab.command(program);
-    command.args(arguments).arg(inner.get_program()).args(inner.get_args());
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-    if let Err(error) = Command::new("unshare").arg("--version").output() {
-        missing("unshare", &error);
-    }
-    Started::of(command).finish()
 }
 
 #[test]

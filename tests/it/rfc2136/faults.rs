@@ -1,6 +1,6 @@
 //! What datagrams can do to an update: be forged, be lost, be too small; and what a dead server does to it.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, thread};
 
 use sandbox::{
     black_hole::BlackHole,
@@ -10,7 +10,7 @@ use sandbox::{
 
 use crate::{
     authority::{Named, dig, fleet, parsed, tsig_keygen},
-    support::{Lab, NAME, OUR_MARKER, fleet_server, own_address, web},
+    support::{Lab, NAME, OUR_MARKER, Run, US, fleet_server, own_address, until, web},
 };
 
 fn server() -> (Server, String) {
@@ -161,9 +161,53 @@ fn a_server_that_comes_back_within_the_deadline_is_used() {
     let started = lab.start(&["once", "--deadline", "30s"]);
     // It has been asked, in vain, before it is there.
     let hole = BlackHole::start(address).unwrap();
-    crate::support::until("a query came", || hole.datagrams() > 0);
+    until("a query came", || hole.datagrams() > 0);
     drop(hole);
     let server = Server::start(address, crate::support::fleet_zones(), vec![parsed(&key)]).unwrap();
     started.finish().expect_code(0);
     assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
+}
+
+/// Runs a pass, and `meanwhile` between its reading and its writing: answers are slow, and what they say is old.
+fn race(lab: &Lab, server: &Server, meanwhile: impl FnOnce()) -> Run {
+    let seen = (server.queries(), server.updates());
+    server.fault(Fault { delay_ms: 1000, ..Fault::default() });
+    thread::scope(|scope| {
+        let run = scope.spawn(|| lab.tagalong(&["once", "--deadline", "20s"]));
+        // Addresses of both families, the marker and the zone.
+        until("it has asked for everything", || server.queries() >= seen.0 + 4);
+        meanwhile();
+        until("the update is on its way", || server.updates() > seen.1);
+        server.behave();
+        run.join().unwrap()
+    })
+}
+
+#[test]
+fn a_name_that_another_host_takes_between_reading_and_writing_is_the_others() {
+    let (server, key) = server();
+    let lab = Lab::new();
+    lab.publish_at(&[server.addr()], &key, "reverse = false");
+    let run = race(&lab, &server, || {
+        server.zones().add("web-1.corp.internal. 60 A 10.0.9.9").unwrap();
+        server
+            .zones()
+            .add("web-1.corp.internal. 60 TXT \"tagalong-owner=i-0bbbbbbbbbbbbbbb2\"")
+            .unwrap();
+    });
+    run.expect_code(1)
+        .says(&["web-1.corp.internal. is left alone: it belongs to i-0bbbbbbbbbbbbbbb2"]);
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.9.9"]);
+}
+
+#[test]
+fn a_record_that_goes_between_reading_and_writing_is_made_anew() {
+    let (server, key) = server();
+    let lab = Lab::new();
+    lab.publish_at(&[server.addr()], &key, "reverse = false");
+    lab.once();
+    lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    race(&lab, &server, || server.zones().delete(NAME, None)).expect_code(0);
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.99"]);
+    assert_eq!(dig(server.addr(), NAME, "TXT"), [OUR_MARKER]);
 }

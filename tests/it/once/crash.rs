@@ -1,0 +1,91 @@
+//! SIGKILL at any instant: what is there is whole, and the next pass brings everything to where it should be.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use super::whole;
+use crate::{
+    authority::dig,
+    support::{NAME, OUR_MARKER, REVERSE, US, own_address, resolv_conf},
+};
+
+#[test]
+fn a_pass_that_is_killed_at_any_moment_is_made_good_by_the_next() {
+    let whole = whole();
+    let whole_pass = {
+        let started = Instant::now();
+        whole.lab.once();
+        started.elapsed()
+    };
+    let lab = &whole.lab;
+    let mut kills = 0;
+    for round in 0..20_u8 {
+        // Something to do: another address, another name, a resolver that somebody has overwritten.
+        lab.world.update_instance(US, |host| {
+            host.move_to([10, 0, 2, round].into());
+            host.tags.insert("Name".into(), format!("web-{}", round % 3));
+        });
+        let trampled = resolv_conf(&[own_address()]);
+        lab.file("root/etc/resolv.conf", &trampled);
+        let started = lab.start(&["once", "--deadline", "20s"]);
+        // The moments are spread over the length of a pass.
+        thread::sleep(whole_pass * u32::from(round) / 20);
+        started.kill();
+        kills += 1;
+
+        let text = lab.resolv_conf();
+        let is_ours = whole.is_resolving() && text.ends_with("attempts:2\n");
+        assert!(is_ours || text == trampled, "half a resolv.conf: {text}");
+        if let Ok(state) = fs::read_to_string(lab.path("state/state.json")) {
+            serde_json::from_str::<serde_json::Value>(&state).expect("a loadable state file");
+        }
+    }
+    assert_eq!(kills, 20);
+    lab.world.update_instance(US, |host| {
+        host.move_to([10, 0, 1, 23].into());
+        host.tags.insert("Name".into(), "web-1".into());
+    });
+    let run = lab.once();
+    assert!(!run.stderr.contains("set aside"), "{run}");
+    let server = whole.server.addr();
+    assert_eq!(dig(server, NAME, "A"), ["10.0.1.23"], "{run}");
+    assert_eq!(dig(server, NAME, "TXT"), [OUR_MARKER]);
+    assert_eq!(dig(server, REVERSE, "PTR"), [NAME]);
+    // No orphan is left of any round: three names at the apex, and one in the reverse zone.
+    let owners = |zone: &str| {
+        let lines = whole.server.zones().all(zone);
+        let mut owners: Vec<_> =
+            lines.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+        owners.dedup();
+        owners
+    };
+    assert_eq!(owners("corp.internal."), ["corp.internal.", NAME], "{run}");
+    assert_eq!(owners("10.in-addr.arpa."), ["10.in-addr.arpa.", REVERSE], "{run}");
+    assert!(whole.is_resolving());
+    let leftovers = |name: &str| {
+        let names = fs::read_dir(lab.path(name)).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect::<Vec<_>>()
+    };
+    // A file that was being written when its writer was killed may stay; it is never read.
+    let is_known = |name: &String| {
+        ["resolv.conf", "state.json", "resolv.conf.found"].contains(&name.as_str())
+            || name.contains(".tagalong-")
+    };
+    assert!(leftovers("root/etc").iter().chain(&leftovers("state")).all(is_known));
+}
+
+#[test]
+fn two_passes_at_once_end_with_both_content() {
+    let whole = whole();
+    let passes: Vec<_> = (0..4).map(|_| whole.lab.start(&["once", "--deadline", "20s"])).collect();
+    for pass in passes {
+        let run = pass.finish();
+        assert_eq!(run.code, 0, "{run}");
+        assert!(run.elapsed < Duration::from_secs(20), "{run}");
+    }
+    assert!(whole.is_published() && whole.is_resolving());
+    let run = whole.lab.once();
+    assert!(run.stdout.contains("2 unchanged"), "{run}");
+}

@@ -1,0 +1,205 @@
+//! The other verbs: `plan`, `status`, `config`, `completions`, `man`; JSON, usage, exit codes.
+
+use super::whole;
+use crate::support::{Lab, NAME, US};
+
+#[test]
+fn plan_shows_what_would_change_and_why_and_sends_nothing() {
+    let whole = whole();
+    let before = whole.lab.resolv_conf();
+    let run = whole.lab.tagalong(&["plan"]).expect_code(2).prints(&[
+        "zone corp.internal. at ",
+        "(TSIG agent-key.)",
+        "+ web-1.corp.internal. A 10.0.1.23 60 s",
+        "+ 23.1.0.10.in-addr.arpa. PTR web-1.corp.internal. 60 s",
+        "the name was vacant",
+        &format!("- nameserver {}", whole.silent.addr().ip()),
+        &format!("+ nameserver {}", whole.server.addr().ip()),
+        "4 changes in 2 zones, 0 names unchanged, nothing blocked, resolv.conf would be set; nothing was sent",
+    ]);
+    assert_eq!(run.stderr, "");
+    assert_eq!(whole.server.updates(), 0);
+    assert_eq!(whole.lab.resolv_conf(), before);
+    assert!(!whole.is_published());
+
+    whole.lab.once();
+    whole
+        .lab
+        .tagalong(&["plan"])
+        .expect_code(0)
+        .prints(&["0 changes in 0 zones, 2 names unchanged"]);
+
+    whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    whole.lab.tagalong(&["plan"]).expect_code(2).prints(&[
+        "* web-1.corp.internal. A 10.0.1.23 → 10.0.1.99 60 s",
+        "- 23.1.0.10.in-addr.arpa. PTR web-1.corp.internal.",
+        "published before, not wanted now",
+    ]);
+}
+
+#[test]
+fn plan_fails_when_a_name_is_blocked_or_something_cannot_be_read() {
+    let blocked = whole();
+    blocked.lab.once();
+    blocked.server.zones().delete(NAME, None);
+    blocked.server.zones().add("web-1.corp.internal. 60 A 10.0.9.9").unwrap();
+    blocked.lab.tagalong(&["plan"]).expect_code(1).prints(&[
+        "! web-1.corp.internal. is left alone: it holds records without an owner marker",
+        "1 blocked",
+    ]);
+    let silent = whole();
+    silent.lab.world.set_denied_actions(["ec2:*"]);
+    silent
+        .lab
+        .tagalong(&["plan"])
+        .expect_code(1)
+        .says(&["error: EC2 does not let this instance call"]);
+}
+
+#[test]
+fn plan_in_json_is_read_by_a_program() {
+    let whole = whole();
+    let plan = whole.lab.tagalong(&["plan", "--json"]).expect_code(2).json();
+    let changes = plan["changes"].as_array().unwrap();
+    let address = changes.iter().find(|change| change["type"] == "A").unwrap();
+    assert_eq!(address["name"], NAME);
+    assert_eq!(address["zone"], "corp.internal.");
+    assert_eq!(address["before"], serde_json::Value::Null);
+    assert_eq!(address["after"]["values"][0], "10.0.1.23");
+    assert!(plan["resolv_conf"]["after"].as_str().unwrap().contains("nameserver"));
+}
+
+#[test]
+fn once_in_json_is_read_by_a_program_also_when_it_fails() {
+    let whole = whole();
+    let report = whole.lab.tagalong(&["once", "--json"]).expect_code(0).json();
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["instance_id"], US);
+    assert_eq!(report["nameservers"][0], whole.server.addr().ip().to_string());
+    assert_eq!(report["registered"][0]["backend"], "internal");
+    std::fs::remove_file(whole.lab.path("tsig.key")).unwrap();
+    let report = whole.lab.tagalong(&["once", "--json"]).expect_code(1).json();
+    assert_eq!(report["ok"], false);
+    assert!(report["failures"][0]["error"].as_str().unwrap().contains("no key file"), "{report}");
+}
+
+#[test]
+fn status_tells_what_is_published_which_servers_are_in_use_and_who_owns_the_resolver() {
+    let whole = whole();
+    whole.lab.tagalong(&["status"]).expect_code(0).prints(&["published     nothing"]);
+    whole.lab.once();
+    whole.lab.list_server(whole.silent.addr(), "us-east-1b");
+    whole.lab.once();
+    let (server, silent) = (whole.server.addr(), whole.silent.addr());
+    whole.lab.tagalong(&["status"]).expect_code(0).prints(&[
+        "published     web-1.corp.internal. by internal",
+        &format!("server        {server} in use: answered in"),
+        &format!("server        {silent} not in use: silent to 2 queries · zone us-east-1b"),
+        &format!("resolv.conf   {}\n", server.ip()),
+        "owner         resolv-conf because: resolv.conf is a plain file · it carries our marker",
+    ]);
+    let status = whole.lab.tagalong(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(status["instance_id"], US);
+    let names: Vec<_> =
+        status["published"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+    assert_eq!(names, ["23.1.0.10.in-addr.arpa.", NAME]);
+    assert_eq!(status["resolver"]["up_to_date"], true);
+    assert_eq!(status["servers"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn status_needs_neither_metadata_nor_aws() {
+    let mut whole = whole();
+    whole.lab.once();
+    whole.lab.metadata = "http://127.0.0.1:9".to_owned();
+    whole.lab.aws = "http://127.0.0.1:9".to_owned();
+    whole.publish_at(&format!("[\"{}\"]", whole.server.addr()), "tsig.key");
+    whole.lab.world.clear_requests();
+    whole.lab.tagalong(&["status"]).expect_code(0).prints(&["published     web-1.corp.internal."]);
+}
+
+#[test]
+fn config_show_says_each_value_and_where_it_comes_from() {
+    let whole = whole();
+    whole.lab.world.update_instance(US, |host| {
+        host.tags.insert("tagalong:discovery.refresh".into(), "90s".into());
+    });
+    let file = whole.lab.path("config.toml");
+    let run = whole.lab.tagalong(&["config", "show"]).expect_code(0);
+    let row = |key: &str| {
+        let row = run.stdout.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        row.unwrap_or_else(|| panic!("no {key} in {run}"))
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(row("version"), format!("version = 1 # {}:1:1", file.display()));
+    assert_eq!(row("record[0].ttl"), "record[0].ttl = 60 # default");
+    assert_eq!(
+        row("discovery.refresh"),
+        "discovery.refresh = \"90s\" # tag tagalong:discovery.refresh"
+    );
+    let rows = whole.lab.tagalong(&["config", "show", "--json"]).expect_code(0).json();
+    assert!(rows.as_array().unwrap().iter().any(|row| row["key"] == "record[0].name"));
+}
+
+#[test]
+fn config_check_says_everything_that_is_wrong_with_line_and_column() {
+    let whole = whole();
+    whole.lab.tagalong(&["config", "check"]).expect_code(0).prints(&["1 record(s), 1 backend(s)"]);
+    let file = whole.lab.file("config.toml", "version = 1\n[discovery]\ntags = 1\nport = \"x\"\n");
+    let file = file.display();
+    let run = whole.lab.tagalong(&["config", "check"]).expect_code(1);
+    run.says(&[
+        &format!("error: {file}:3:1: no such key `discovery.tags`"),
+        &format!("error: {file}:4:8: `discovery.port` is not a whole number"),
+    ]);
+    whole.lab.once_fails().says(&[":3:1: no such key"]);
+}
+
+#[test]
+fn a_configuration_that_is_named_must_be_there() {
+    let lab = Lab::new();
+    std::fs::remove_file(lab.path("config.toml")).unwrap();
+    lab.once_fails().says(&["config.toml:1:1: there is no such file"]);
+}
+
+#[test]
+fn wrong_usage_is_exit_64_and_help_is_exit_0() {
+    let lab = Lab::new();
+    for arguments in [
+        &["frobnicate"][..],
+        &[],
+        &["once", "--deadline"],
+        &["once", "--deadline", "soon"],
+        &["once", "--frob"],
+        &["config"],
+        &["completions", "tcsh"],
+    ] {
+        let run = lab.tagalong(arguments).expect_code(64);
+        assert_eq!(run.stdout, "", "{arguments:?}: {run}");
+    }
+    for arguments in [&["--help"][..], &["--version"], &["once", "--help"]] {
+        let run = lab.tagalong(arguments).expect_code(0);
+        assert!(run.stdout.contains("tagalong") && run.stderr.is_empty(), "{run}");
+    }
+}
+
+#[test]
+fn completions_and_the_manual_page_know_the_verbs() {
+    let lab = Lab::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let run = lab.tagalong(&["completions", shell]).expect_code(0);
+        run.prints(&["tagalong", "withdraw", "deadline"]);
+    }
+    lab.tagalong(&["man"]).expect_code(0).prints(&[".TH tagalong 8", "withdraw"]);
+}
+
+#[test]
+fn nothing_is_coloured_where_nobody_sees_it() {
+    let whole = whole();
+    for arguments in [&["plan"][..], &["once"], &["status"]] {
+        let run = whole.lab.tagalong(arguments);
+        assert!(!run.stdout.contains('\u{1b}') && !run.stderr.contains('\u{1b}'), "{run}");
+    }
+}
