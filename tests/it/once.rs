@@ -91,8 +91,7 @@ type Breakage = (&'static str, fn(&Whole));
 /// Everything that can hang, each with how to make it hang.
 const HANGS: [Breakage; 10] = [
     ("metadata", |whole| whole.lab.world.faults().set(Service::Imds, DROP)),
-    ("metadata after the token", |whole| {
-        // The token is answered, and nothing after it.
+    ("metadata, which answers in an hour", |whole| {
         let delay_ms = 3_600_000;
         whole.lab.world.faults().set(Service::Imds, Fault { delay_ms, ..Fault::default() });
     }),

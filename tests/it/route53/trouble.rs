@@ -116,9 +116,8 @@ fn throttling_that_does_not_end_is_said_when_the_deadline_comes() {
 }
 
 #[test]
-fn an_answer_that_is_lost_after_the_change_was_made_is_found_done() {
+fn a_second_pass_without_its_memory_changes_nothing() {
     let lab = lab();
-    // The zone takes the change, and the next pass cannot know; it looks, and finds it.
     lab.once();
     std::fs::remove_dir_all(lab.path("state")).unwrap();
     calls(&lab);
