@@ -25,6 +25,7 @@ use crate::{
         report::Report,
         resolution::{Action, Mode, Resolution, Resolved},
     },
+    backend::Opened,
     config::{Fallback, Manager, settings::Settings},
     core::{naming::Desired, ownership::OwnerId, servers::NameServer},
     ec2::imds::Patience,
@@ -238,14 +239,8 @@ async fn register(
     deadline: tokio::time::Instant,
     servers: impl Future<Output = Result<Vec<NameServer>, Failure>>,
 ) -> Registered {
-    let discovered = if known.needs_discovery(name) {
-        discovered(host.notebook, servers.await)
-    } else {
-        Ok(Vec::new())
-    };
-    let opened = match discovered
-        .and_then(|servers| known.open(name, &servers, host.notebook.ledger().zone_ids))
-    {
+    let listed = if known.needs_discovery(name) { servers.await } else { Ok(Vec::new()) };
+    let opened = match open(host, known, name, listed) {
         Ok(opened) => opened,
         Err(failure) => return Registered::failed(name, failure),
     };
@@ -267,18 +262,24 @@ async fn register(
     outcome
 }
 
-/// The servers of a backend that uses discovered ones: the list, or the last good one.
-pub(super) fn discovered(
-    notebook: &Notebook<'_>,
+/// Opens a backend; one that uses discovered servers gets the list, or the last good one.
+pub(super) fn open(
+    host: &Host<'_>,
+    known: &Known,
+    name: &str,
     listed: Result<Vec<NameServer>, Failure>,
-) -> Result<Vec<NameServer>, Failure> {
-    let known = notebook.ledger().servers.map(|known| known.servers);
-    match (listed, known) {
-        (Ok(servers), None) => Ok(servers),
-        (Ok(servers), Some(known)) => Ok(if servers.is_empty() { known } else { servers }),
-        (Err(_), Some(known)) => Ok(known),
-        (Err(failure), None) => Err(failure),
-    }
+) -> Result<Opened, Failure> {
+    let ledger = host.notebook.ledger();
+    let last_good = ledger.servers.map(|known| known.servers);
+    let servers = match (listed, last_good) {
+        _ if !known.needs_discovery(name) => Vec::new(),
+        (Ok(servers), None) => servers,
+        (Ok(servers), Some(last_good)) if servers.is_empty() => last_good,
+        (Ok(servers), Some(_)) => servers,
+        (Err(_), Some(last_good)) => last_good,
+        (Err(failure), None) => return Err(failure),
+    };
+    known.open(name, &servers, ledger.zone_ids)
 }
 
 /// Sets the resolver, or in [`Mode::Plan`] says what would be set.

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     Code,
     args::Args,
-    once::{Places, backends, discovered, resolve},
+    once::{Places, backends, open, resolve},
     print,
     wiring::{Host, deadline, on_host, refused, settings},
 };
@@ -97,14 +97,7 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     };
     let nothing = BTreeMap::new();
     for name in names {
-        let servers = if known.needs_discovery(&name) {
-            discovered(host.notebook, listed.clone())
-        } else {
-            Ok(Vec::new())
-        };
-        let opened = match servers
-            .and_then(|servers| known.open(&name, &servers, host.notebook.ledger().zone_ids))
-        {
+        let opened = match open(host, &known, &name, listed.clone()) {
             Ok(opened) => opened,
             Err(failure) => {
                 found.failures.push(failure);

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Code,
     args::Args,
-    once::{Places, backends, bounded, discovered, finish, report_of},
+    once::{Places, backends, bounded, finish, open, report_of},
     wiring::{Host, deadline, on_host, refused, settings},
 };
 use crate::{
@@ -60,14 +60,7 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     let listed = if needs_list { known.servers(deadline).await } else { Ok(Vec::new()) };
     let nothing = BTreeMap::new();
     for name in names {
-        let servers = if known.needs_discovery(&name) {
-            discovered(host.notebook, listed.clone())
-        } else {
-            Ok(Vec::new())
-        };
-        let opened = match servers
-            .and_then(|servers| known.open(&name, &servers, host.notebook.ledger().zone_ids))
-        {
+        let opened = match open(host, &known, &name, listed.clone()) {
             Ok(opened) => opened,
             Err(failure) => {
                 report.registered.push(Registered::failed(&name, failure));

@@ -112,22 +112,7 @@ impl Imds {
     /// It is not known whether the item is there.
     pub async fn get(&self, path: &str) -> Result<Item, FactError> {
         let path = format!("/{SCHEMA}/{path}");
-        let mut last = self.no_answer("nothing was tried");
-        for attempt in 0..self.patience.attempts {
-            if attempt > 0 {
-                sleep(
-                    self.patience.backoff.mul_f64(f64::from(1 << (attempt - 1).min(6)) * jitter()),
-                )
-                .await;
-            }
-            match self.get_once(&path).await {
-                Err(error @ (FactError::NoAnswer { .. } | FactError::Failed { .. })) => {
-                    last = error;
-                }
-                answer => return answer,
-            }
-        }
-        Err(last)
+        self.patiently(async || self.get_once(&path).await).await
     }
 
     /// Reads items side by side; fails if any of them is unknown.
@@ -136,22 +121,24 @@ impl Imds {
     /// It is not known whether one of the items is there.
     pub async fn get_all(&self, paths: &[String]) -> Result<Vec<Item>, FactError> {
         // One token for all of them, rather than one each.
-        self.session().await?;
+        self.patiently(async || self.token().await).await?;
         futures_util::future::try_join_all(paths.iter().map(|path| self.get(path))).await
     }
 
-    async fn session(&self) -> Result<Token, FactError> {
+    /// Tries again what silence or a fault of the service ended, with full jitter between the tries.
+    async fn patiently<T>(
+        &self,
+        attempt: impl AsyncFn() -> Result<T, FactError>,
+    ) -> Result<T, FactError> {
+        let Patience { attempts, backoff, .. } = self.patience;
         let mut last = self.no_answer("nothing was tried");
-        for attempt in 0..self.patience.attempts {
-            if attempt > 0 {
-                sleep(
-                    self.patience.backoff.mul_f64(f64::from(1 << (attempt - 1).min(6)) * jitter()),
-                )
-                .await;
+        for tried in 0..attempts {
+            if tried > 0 {
+                sleep(backoff.mul_f64(f64::from(1 << (tried - 1).min(6)) * jitter())).await;
             }
-            match self.token().await {
+            match attempt().await {
                 Err(error @ (FactError::NoAnswer { .. } | FactError::Failed { .. })) => {
-                    last = error;
+                    last = error
                 }
                 answer => return answer,
             }
