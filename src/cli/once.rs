@@ -273,9 +273,8 @@ pub(super) fn open(
     let last_good = ledger.servers.map(|known| known.servers);
     let servers = match (listed, last_good) {
         _ if !known.needs_discovery(name) => Vec::new(),
-        (Ok(servers), None) => servers,
-        (Ok(servers), Some(last_good)) if servers.is_empty() => last_good,
-        (Ok(servers), Some(_)) => servers,
+        (Ok(servers), _) if !servers.is_empty() => servers,
+        (Ok(_), last_good) => last_good.unwrap_or_default(),
         (Err(_), Some(last_good)) => last_good,
         (Err(failure), None) => return Err(failure),
     };

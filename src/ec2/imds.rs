@@ -112,7 +112,8 @@ impl Imds {
     /// It is not known whether the item is there.
     pub async fn get(&self, path: &str) -> Result<Item, FactError> {
         let path = format!("/{SCHEMA}/{path}");
-        self.patiently(async || self.get_once(&path).await).await
+        let path = path.as_str();
+        self.patiently(move || self.get_once(path)).await
     }
 
     /// Reads items side by side; fails if any of them is unknown.
@@ -121,15 +122,15 @@ impl Imds {
     /// It is not known whether one of the items is there.
     pub async fn get_all(&self, paths: &[String]) -> Result<Vec<Item>, FactError> {
         // One token for all of them, rather than one each.
-        self.patiently(async || self.token().await).await?;
+        self.patiently(|| self.token()).await?;
         futures_util::future::try_join_all(paths.iter().map(|path| self.get(path))).await
     }
 
     /// Tries again what silence or a fault of the service ended, with full jitter between the tries.
-    async fn patiently<T>(
-        &self,
-        attempt: impl AsyncFn() -> Result<T, FactError>,
-    ) -> Result<T, FactError> {
+    async fn patiently<T, F>(&self, mut attempt: impl FnMut() -> F) -> Result<T, FactError>
+    where
+        F: Future<Output = Result<T, FactError>>,
+    {
         let Patience { attempts, backoff, .. } = self.patience;
         let mut last = self.no_answer("nothing was tried");
         for tried in 0..attempts {
