@@ -89,10 +89,11 @@ pub trait ResolverManager: Send + Sync {
 
 /// The agent's memory between passes.
 pub trait Store: Send + Sync {
-    /// The ledger as it was saved last; an empty one when there is none, or when it was broken and has been set aside.
+    /// The ledger as it was saved last; an empty one when there is none, or when it is broken.
     fn load(&self) -> Result<Ledger, StoreError>;
-    /// Saves it so that it survives a crash from here on.
-    fn save(&self, ledger: &Ledger) -> Result<(), StoreError>;
+    /// Applies `change` to the ledger as it was saved last, by whatever process, and saves that if `change` says so, so
+    /// that it survives a crash from here on. Gives the changed ledger. `change` may be called again on a newer one.
+    fn update(&self, change: &dyn Fn(&mut Ledger) -> bool) -> Result<Ledger, StoreError>;
 }
 
 /// The wall clock, in seconds since 1970.

@@ -1,8 +1,11 @@
 //! The ledger while a pass is under way: journeys that run side by side note in it, and each note is on disk before it counts.
+//!
+//! Other processes note in the same ledger: a pass at boot and one of a lease hook overlap. So a note changes what is on
+//! disk at that moment, never a copy that was read before.
 
 use std::{
     io,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
@@ -14,6 +17,10 @@ use crate::{
 pub struct Notebook<'a> {
     store: &'a dyn Store,
     ledger: Mutex<Ledger>,
+    /// Whose the ledger has to be, once that is known.
+    owner: Mutex<Option<OwnerId>>,
+    /// Whether notes are saved.
+    keeps: bool,
     /// Why it could not be opened.
     unread: Option<StoreError>,
 }
@@ -22,10 +29,20 @@ impl<'a> Notebook<'a> {
     /// Opens the ledger as it was saved last. One that cannot be read is as good as empty to whoever only looks, and takes no
     /// note: it may hold names, which saving it anew would forget.
     pub fn open(store: &'a dyn Store) -> Self {
-        match store.load() {
-            Ok(ledger) => Self { store, ledger: Mutex::new(ledger), unread: None },
-            Err(error) => Self { store, ledger: Mutex::default(), unread: Some(error) },
-        }
+        Self::with(store, true)
+    }
+
+    /// As [`open`](Self::open), for a verb that only looks: its notes end with it.
+    pub fn open_read_only(store: &'a dyn Store) -> Self {
+        Self::with(store, false)
+    }
+
+    fn with(store: &'a dyn Store, keeps: bool) -> Self {
+        let (ledger, unread) = match store.load() {
+            Ok(ledger) => (ledger, None),
+            Err(error) => (Ledger::default(), Some(error)),
+        };
+        Self { store, ledger: Mutex::new(ledger), owner: Mutex::default(), keeps, unread }
     }
 
     /// Why the ledger could not be opened.
@@ -35,33 +52,55 @@ impl<'a> Notebook<'a> {
 
     /// The ledger as it stands.
     pub fn ledger(&self) -> Ledger {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.ledger).clone()
     }
 
     /// Forgets what another instance noted: the ledger came with a machine image.
     pub fn belongs_to(&self, owner: &OwnerId) {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ledger = locked(&self.ledger);
         *ledger = std::mem::take(&mut *ledger).of(owner);
+        *locked(&self.owner) = Some(owner.clone());
     }
 
-    /// Changes the ledger, and saves it if that made a difference.
+    /// Changes the ledger, and saves it if that made a difference to what is on disk.
     ///
     /// # Errors
     /// It cannot be saved, or could not be opened; it is changed all the same.
-    pub fn note(&self, change: impl FnOnce(&mut Ledger)) -> Result<(), StoreError> {
-        let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = ledger.clone();
-        change(&mut ledger);
-        if *ledger == before {
+    pub fn note(&self, change: impl Fn(&mut Ledger)) -> Result<(), StoreError> {
+        let mut ledger = locked(&self.ledger);
+        let owner = locked(&self.owner).clone();
+        let changes = |ledger: &mut Ledger| {
+            if let Some(owner) = &owner {
+                *ledger = std::mem::take(ledger).of(owner);
+            }
+            let before = ledger.clone();
+            change(ledger);
+            *ledger != before
+        };
+        if !self.keeps {
+            changes(&mut ledger);
             return Ok(());
         }
-        match &self.unread {
-            None => self.store.save(&ledger),
-            Some(StoreError { operation, path, source }) => Err(StoreError {
-                operation,
-                path: path.clone(),
-                source: io::Error::new(source.kind(), source.to_string()),
-            }),
+        if let Some(StoreError { operation, path, source }) = &self.unread {
+            if !changes(&mut ledger) {
+                return Ok(());
+            }
+            let source = io::Error::new(source.kind(), source.to_string());
+            return Err(StoreError { operation, path: path.clone(), source });
+        }
+        match self.store.update(&changes) {
+            Ok(changed) => {
+                *ledger = changed;
+                Ok(())
+            }
+            Err(error) => {
+                changes(&mut ledger);
+                Err(error)
+            }
         }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -58,6 +58,8 @@ pub struct Registered {
     pub blocked: Vec<Blocked>,
     /// What was left out by rule.
     pub skipped: Vec<(Name, Reason)>,
+    /// What is to be taken back as soon as its zone is served again.
+    pub unreached: Vec<Name>,
     /// What went wrong.
     pub failures: Vec<Failure>,
 }
@@ -139,6 +141,9 @@ impl Registration<'_> {
         outcome.blocked.clone_from(&plan.blocked);
         outcome.skipped.clone_from(&plan.skipped);
         outcome.unchanged.clone_from(&plan.unchanged);
+        let noted = self.notebook.ledger().published.remove(self.name).unwrap_or_default();
+        outcome.unreached =
+            plan.unreached.iter().filter(|name| noted.contains_key(name)).cloned().collect();
         let now = self.clock.now();
         if let Err(error) = self.notebook.note(|ledger| ledger.note_before(self.name, &plan, now)) {
             // A name that we could forget is one that nobody would ever take back: do not publish it.

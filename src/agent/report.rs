@@ -30,11 +30,17 @@ impl Report {
         self.failures().next().is_none() && self.registered.iter().all(Registered::is_good)
     }
 
-    /// Everything that went wrong.
+    /// Everything that went wrong; what both parts met is told once.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         let registered = self.registered.iter().flat_map(|part| &part.failures);
         let resolved = self.resolved.iter().flat_map(|part| &part.failures);
-        self.failures.iter().chain(registered).chain(resolved)
+        let mut told: Vec<&Failure> = Vec::new();
+        for failure in self.failures.iter().chain(registered).chain(resolved) {
+            if !told.contains(&failure) {
+                told.push(failure);
+            }
+        }
+        told.into_iter()
     }
 
     /// Everything that the operator should know, of all parts.
@@ -44,7 +50,12 @@ impl Report {
             .registered
             .iter()
             .flat_map(|part| part.skipped.iter().map(|(_, reason)| reason.to_string()));
-        self.notices.iter().cloned().chain(skipped).chain(resolved)
+        let unreached = self.registered.iter().flat_map(|part| {
+            part.unreached
+                .iter()
+                .map(|name| format!("{name} is still to be taken back: nobody serves its zone now"))
+        });
+        self.notices.iter().cloned().chain(skipped).chain(unreached).chain(resolved)
     }
 }
 
@@ -56,7 +67,8 @@ impl fmt::Display for Report {
             parts.push(registered(part));
         }
         if self.registered.is_empty() {
-            parts.push("nothing to publish".to_owned());
+            let failed = !self.failures.is_empty();
+            parts.push(if failed { "not registered" } else { "nothing to publish" }.to_owned());
         }
         parts.extend(self.resolved.as_ref().map(resolved));
         f.write_str(&parts.join(" · "))
@@ -110,6 +122,7 @@ fn resolved(part: &Resolved) -> String {
         format!(" ({left_out} of {known} do not serve)")
     };
     match &part.action {
+        Action::Failed => format!("resolvers {addresses} not set{aside}"),
         Action::Unmanaged => "resolver left alone".to_owned(),
         Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
         Action::Written { .. } => format!("resolvers {addresses} set{aside}"),

@@ -71,8 +71,10 @@ impl Resolved {
 /// What was done to the resolver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Action {
-    /// It was as it should be.
+    /// The journey did not come to its end; the failures say why.
     #[default]
+    Failed,
+    /// It was as it should be.
     Unchanged,
     /// It was set.
     Written {
@@ -120,8 +122,7 @@ impl Resolution<'_> {
         let health = self.probe(listed.iter().chain(&present)).await;
         outcome.ranking = rank(&listed, &health, &self.here, &outcome.in_use);
         tracing::info!(ranking = ?outcome.ranking, "ranked");
-        let lives =
-            |server: &NameServer| matches!(health.get(&server.address), Some(Health::Alive(_)));
+        let lives = |server: &NameServer| health.get(&server.address).is_some_and(Health::answers);
         let (wanted, otherwise) = match wanted(&outcome.ranking, self.policy) {
             Some(wanted) => (Some(wanted), ""),
             None if present.iter().any(lives) => {
@@ -202,8 +203,15 @@ impl Resolution<'_> {
 
     /// What the fallback makes of the resolver, if it answers; our search list and options are the discovered servers'.
     async fn fallback(&self, outcome: &mut Resolved) -> Option<Wanted> {
-        let health = self.probe(self.fallback.iter()).await;
-        let ranking = rank(&self.fallback, &health, &self.here, &outcome.in_use);
+        // It is there for the rest of the world: that it does not know the fleet's zone is no fault.
+        let health =
+            self.probe(self.fallback.iter()).await.into_iter().map(
+                |(address, health)| match health {
+                    Health::Ignorant(time) => (address, Health::Alive(time)),
+                    health => (address, health),
+                },
+            );
+        let ranking = rank(&self.fallback, &health.collect(), &self.here, &outcome.in_use);
         let wanted = wanted(&ranking, self.policy)?;
         outcome.notices.push(
             "no discovered server serves; the VPC's resolver is used until one does".to_owned(),
@@ -213,6 +221,7 @@ impl Resolution<'_> {
 
     fn hand_over(&self, current: &ResolvConf, wanted: &Wanted, mode: Mode, outcome: &mut Resolved) {
         if current.says(wanted) {
+            outcome.action = Action::Unchanged;
             return;
         }
         if mode == Mode::Apply

@@ -34,8 +34,8 @@ pub struct Surroundings<'a> {
     pub vpc: Option<(&'a str, &'a str)>,
     /// The fleet's DNS servers, for a backend that uses those.
     pub discovered: Vec<SocketAddr>,
-    /// Zone ids that Route 53 gave before.
-    pub zone_ids: BTreeMap<Name, String>,
+    /// The zones that this backend found in Route 53 before, by id.
+    pub zone_ids: BTreeMap<String, Name>,
 }
 
 /// A backend, and what it learnt that is worth remembering.
@@ -59,7 +59,7 @@ impl Opened {
 
     /// Zone ids to remember.
     #[must_use]
-    pub fn zone_ids(&self) -> BTreeMap<Name, String> {
+    pub fn zone_ids(&self) -> BTreeMap<String, Name> {
         match self {
             Self::Rfc2136(_) => BTreeMap::new(),
             Self::Route53(backend) => backend.zone_ids(),

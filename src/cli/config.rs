@@ -8,11 +8,12 @@ use super::{
     Code,
     args::{Args, ConfigVerb},
     print,
-    wiring::{on_host, settings},
+    wiring::{failure_of, on_host, settings},
 };
 use crate::{
     config::{Config, effective, settings::Settings},
     ec2::imds::Patience,
+    store::Access,
 };
 
 pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
@@ -45,14 +46,20 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
 fn add_tags(args: &Args, settings: &mut Settings) -> bool {
     let one_try =
         Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
-    let facts = on_host(settings.clone(), &args.state_dir, one_try, async |host| {
-        host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
-    });
+    let facts =
+        on_host(settings.clone(), &args.state_dir, Access::ReadOnly, one_try, async |host| {
+            host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
+        });
     // What is wrong with the files themselves is told when they are checked.
     let Ok((facts, _)) = facts else { return true };
     match facts {
         Ok(facts) => match settings.overlay_tags(&facts.tags.values) {
-            Ok(()) => true,
+            Ok(()) => {
+                if let Some(why) = facts.tags.unread.as_ref().map(failure_of) {
+                    print::notice(format!("instance tags are not taken into account: {why}"));
+                }
+                true
+            }
             Err(errors) => {
                 errors.iter().for_each(print::error);
                 false

@@ -27,10 +27,11 @@ use crate::{
     },
     backend::Opened,
     config::{Fallback, Manager, settings::Settings},
-    core::{naming::Desired, ownership::OwnerId, servers::NameServer},
+    core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
     ec2::imds::Patience,
     ports::{Failure, Situation as _},
     resolver::{self, health::SoaProber},
+    store::Access,
     sys::clock::SystemClock,
 };
 
@@ -100,9 +101,13 @@ pub(super) fn finish(args: &Args, report: &Report) -> Code {
 
 fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
     let deadline = deadline(started, limit);
-    report_of(on_host(settings, &places.state, Patience::default(), async |host| {
-        both(host, places, deadline).await
-    }))
+    report_of(on_host(
+        settings,
+        &places.state,
+        Access::ReadWrite,
+        Patience::default(),
+        async |host| both(host, places, deadline).await,
+    ))
 }
 
 /// The report of a pass, or of why there was none.
@@ -195,6 +200,10 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     if let Ok((known, _)) = known.clone().await.as_ref() {
         report.instance_id = known.facts.as_ref().map(|facts| facts.identity.instance_id.clone());
         report.notices = known.notices();
+        // While tags are refused or unread, it is not known what the configuration has.
+        if known.is_whole() {
+            report.notices.extend(abandoned(known, host.notebook));
+        }
     }
     report
 }
@@ -206,7 +215,7 @@ async fn register_all(
     deadline: tokio::time::Instant,
     servers: impl Future<Output = Result<Vec<NameServer>, Failure>> + Clone,
 ) -> Result<Vec<Registered>, Vec<Failure>> {
-    let desired = known.desired(host, deadline).await.map_err(|failure| vec![failure])?;
+    let desired = known.desired(host, deadline).await?;
     let Some(facts) = &known.facts else { return Ok(Vec::new()) };
     let owner = OwnerId::new(&facts.identity.instance_id);
     host.notebook.belongs_to(&owner);
@@ -215,6 +224,19 @@ async fn register_all(
         .iter()
         .map(|name| register(host, &known, name, &desired, &owner, deadline, servers.clone()));
     Ok(join_all(parts).await)
+}
+
+/// Names that nobody will take back, since the backend that they were published by is not configured any more.
+pub(super) fn abandoned(known: &Known, notebook: &Notebook<'_>) -> Vec<String> {
+    let published = notebook.ledger().published.into_iter();
+    let lost = published.filter(|(backend, _)| !known.config.backends.contains_key(backend));
+    let told = |backend: &str, name: &Name| {
+        format!(
+            "{name} was published by backend `{backend}`, which the configuration no longer has"
+        )
+    };
+    lost.flat_map(|(backend, names)| names.into_keys().map(move |name| told(&backend, &name)))
+        .collect()
 }
 
 /// The backends that have something to do: names to hold, or names to give back.
@@ -256,7 +278,8 @@ async fn register(
         deadline,
     };
     let mut outcome = registration.run().await;
-    if let Err(error) = host.notebook.note(|ledger| ledger.zone_ids.extend(opened.zone_ids())) {
+    if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, opened.zone_ids()))
+    {
         outcome.failures.push(Failure { texts: crate::ports::chain(&error), hints: error.hints() });
     }
     outcome
@@ -278,7 +301,7 @@ pub(super) fn open(
         (Err(_), Some(last_good)) => last_good,
         (Err(failure), None) => return Err(failure),
     };
-    known.open(name, &servers, ledger.zone_ids)
+    known.open(name, &servers, ledger.zone_ids.get(name).cloned().unwrap_or_default())
 }
 
 /// Sets the resolver, or in [`Mode::Plan`] says what would be set.

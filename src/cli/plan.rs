@@ -28,6 +28,7 @@ use crate::{
     },
     ec2::imds::Patience,
     ports::Failure,
+    store::Access,
     sys::clock::SystemClock,
 };
 
@@ -44,9 +45,10 @@ pub(super) fn run(args: &Args, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
     let deadline = deadline(started, LIMIT);
-    let outcome = on_host(settings, &places.state, Patience::default(), async |host| {
-        find(host, &places, deadline).await
-    });
+    let outcome =
+        on_host(settings, &places.state, Access::ReadOnly, Patience::default(), async |host| {
+            find(host, &places, deadline).await
+        });
     let found = match outcome {
         Ok((mut found, notices)) => {
             found.notices.extend(notices);
@@ -77,8 +79,8 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     // A plan is asked for by a person: a tag that is missing is said at once, and not waited for.
     let desired = match known.desired(host, tokio::time::Instant::now()).await {
         Ok(desired) => desired,
-        Err(failure) => {
-            found.failures.push(failure);
+        Err(failures) => {
+            found.failures.extend(failures);
             BTreeMap::new()
         }
     };

@@ -20,6 +20,7 @@ use crate::{
     core::servers::Ranked,
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
+    store::Access,
     sys::clock::SystemClock,
 };
 
@@ -64,13 +65,15 @@ struct ResolverStatus {
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
-    let outcome = on_host(settings, &places.state, Patience::default(), async |host| {
-        let known = host.complete(None).map_err(|errors| refused(&errors))?;
-        let ledger = host.notebook.ledger();
-        let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
-        let resolved = resolve(host, &known, &places, Ok(listed), Mode::Plan).await;
-        Ok((ledger, resolved))
-    });
+    let outcome =
+        on_host(settings, &places.state, Access::ReadOnly, Patience::default(), async |host| {
+            let known = host.complete(None).map_err(|errors| refused(&errors))?;
+            let ledger = host.notebook.ledger();
+            let listed =
+                ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
+            let resolved = resolve(host, &known, &places, Ok(listed), Mode::Plan).await;
+            Ok((ledger, resolved))
+        });
     let (ledger, resolved) = match outcome {
         Ok((Ok(found), notices)) => {
             notices.iter().for_each(print::notice);

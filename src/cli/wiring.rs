@@ -11,10 +11,10 @@ use crate::{
     backend::{self, Opened, Surroundings},
     config::{
         self, Config,
-        settings::{ConfigError, Settings},
+        settings::{ConfigError, Origin, Settings},
     },
     core::{
-        facts::{Facts, TagSource},
+        facts::{Facts, TagSource, Unread},
         name::Name,
         naming::{Desired, NamingError, desire},
         servers::{Here, NameServer},
@@ -27,7 +27,7 @@ use crate::{
         tags::{DescribeTags, TaggedServers, client},
     },
     ports::{FactSource as _, Failure, ServerDirectory as _},
-    store::StateFile,
+    store::{Access, StateFile},
     sys::clock::SystemClock,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Known {
     pub(super) facts: Option<Facts>,
     pub(super) config: Config,
     pub(super) aws: SdkConfig,
+    /// What is wrong with the tags' part of the configuration, which is left out then: nothing can be published.
+    pub(super) refused: Vec<Failure>,
 }
 
 impl<'a> Host<'a> {
@@ -90,6 +92,7 @@ impl<'a> Host<'a> {
         let source = MetadataFacts {
             imds: &self.imds,
             tags: tags_of_names(&self.settings),
+            any_tag: self.settings.records() == 0 || self.settings.backends().is_empty(),
             expected_macs,
             describe_tags: Some(&describe_tags),
         };
@@ -97,17 +100,22 @@ impl<'a> Host<'a> {
         let macs =
             facts.interfaces.iter().map(|interface| interface.mac.clone()).collect::<Vec<_>>();
         // Only a hint for the next pass; what goes wrong with it is seen when something that matters is saved.
-        let _ = self.notebook.note(|ledger| ledger.macs = macs);
+        let _ = self.notebook.note(|ledger| ledger.macs.clone_from(&macs));
         Ok(facts)
     }
 
-    /// What the files and the tags say together.
+    /// What the files and the tags say together; what the files say alone if the tags' part is wrong.
     pub(super) fn complete(&self, facts: Option<&Facts>) -> Result<Known, Vec<ConfigError>> {
-        let mut settings = self.settings.clone();
-        if let Some(facts) = facts {
-            settings.overlay_tags(&facts.tags.values)?;
-        }
-        let config = Config::of(&settings)?;
+        let (config, refused) = match (self.with_tags(facts), facts) {
+            (Ok(config), _) => (config, Vec::new()),
+            (Err(errors), Some(facts)) => {
+                (self.without_tags(facts, &errors).ok_or_else(|| errors.clone())?, {
+                    let unread = facts.tags.unread.iter().map(failure_of);
+                    refused(&errors).into_iter().chain(unread).collect()
+                })
+            }
+            (Err(errors), None) => return Err(errors),
+        };
         let region = facts.map_or("us-east-1", |facts| facts.identity.region.as_str());
         let plain = is_plain(config.ec2_endpoint.as_deref())
             && config.backends.values().all(|backend| match backend {
@@ -115,7 +123,34 @@ impl<'a> Host<'a> {
                 config::BackendConfig::Rfc2136 { .. } => true,
             });
         let aws = sdk_config(self.imds.clone(), region, &config.vpc_resolver, plain);
-        Ok(Known { facts: facts.cloned(), config, aws })
+        Ok(Known { facts: facts.cloned(), config, aws, refused })
+    }
+
+    fn with_tags(&self, facts: Option<&Facts>) -> Result<Config, Vec<ConfigError>> {
+        let mut settings = self.settings.clone();
+        if let Some(facts) = facts {
+            settings.overlay_tags(&facts.tags.values)?;
+        }
+        Config::of(&settings)
+    }
+
+    /// The files' configuration, or what of it is not about publishing where that part needs the tags; `None` if it is the
+    /// files that are wrong.
+    fn without_tags(&self, facts: &Facts, errors: &[ConfigError]) -> Option<Config> {
+        if let Ok(config) = Config::of(&self.settings) {
+            return Some(config);
+        }
+        let of_tags = errors.iter().any(|error| matches!(error.origin, Origin::Tag(_)));
+        if !of_tags && facts.tags.unread.is_none() {
+            return None;
+        }
+        let mut rest = Settings::default();
+        for (path, setting) in self.settings.iter() {
+            if !path.starts_with("record[") && !path.starts_with("backend.") {
+                rest.insert(path, setting.clone());
+            }
+        }
+        Config::of(&rest).ok()
     }
 
     fn settings_text(&self, path: &str) -> Option<String> {
@@ -132,23 +167,54 @@ impl Known {
         &mut self,
         host: &Host<'_>,
         deadline: Instant,
-    ) -> Result<Desired, Failure> {
+    ) -> Result<Desired, Vec<Failure>> {
         let mut patience = crate::agent::patience::Patience::until(deadline);
         loop {
             let Some(facts) = &self.facts else { return Ok(Desired::new()) };
-            let error = match desire(&self.config.records, facts) {
-                Ok(desired) => return Ok(desired),
-                Err(error) => error,
+            let unread = facts.tags.unread.as_ref();
+            let desired = desire(&self.config.records, facts);
+            let (failures, may_pass, pause) = match (desired, unread) {
+                _ if !self.refused.is_empty() => {
+                    (self.refused.clone(), unread.is_some_and(|why| why.may_pass), SLOW)
+                }
+                // What tags would have published is not known, and must not be withdrawn for that.
+                (Ok(_), Some(why)) if self.lacks_tags() && !self.is_idle() => {
+                    (vec![failure_of(why)], why.may_pass, SLOW)
+                }
+                (Ok(desired), _) => return Ok(desired),
+                (Err(NamingError::MissingTag { .. }), Some(why)) => {
+                    (vec![failure_of(why)], why.may_pass, SLOW)
+                }
+                (Err(error), _) => (
+                    vec![Failure::told(&error, Some(error.hint()))],
+                    error.may_pass(),
+                    pause_of(&error),
+                ),
             };
-            let failure = Failure::told(&error, Some(error.hint()));
-            if !error.may_pass() || !patience.wait(pause_of(&error), &SystemClock).await {
-                return Err(failure);
+            if !may_pass || !patience.wait(pause, &SystemClock).await {
+                return Err(failures);
             }
-            match host.facts(deadline).await {
-                Ok(facts) => self.facts = Some(facts),
-                Err(_) => return Err(failure),
-            }
+            let Ok(facts) = host.facts(deadline).await else { return Err(failures) };
+            *self = host.complete(Some(&facts)).map_err(|errors| refused(&errors))?;
         }
+    }
+
+    /// Whether nothing of the configuration was left out.
+    pub(super) fn is_whole(&self) -> bool {
+        let unread = self.facts.as_ref().is_some_and(|facts| facts.tags.unread.is_some());
+        self.refused.is_empty() && !unread
+    }
+
+    /// Whether tags could not be read that might say what is to be published, since the files do not.
+    fn lacks_tags(&self) -> bool {
+        self.config.records.is_empty()
+            && self.facts.as_ref().is_some_and(|facts| facts.tags.unread.is_some())
+    }
+
+    /// Whether tags are refused for good to a host whose files do not publish anything anywhere.
+    fn is_idle(&self) -> bool {
+        let unread = self.facts.as_ref().and_then(|facts| facts.tags.unread.as_ref());
+        self.config.backends.is_empty() && unread.is_some_and(|why| !why.may_pass)
     }
 
     /// The listed DNS servers, tried again until the deadline.
@@ -170,7 +236,7 @@ impl Known {
         &self,
         name: &str,
         discovered: &[NameServer],
-        zone_ids: BTreeMap<Name, String>,
+        zone_ids: BTreeMap<String, Name>,
     ) -> Result<Opened, Failure> {
         let identity = self.facts.as_ref().map(|facts| &facts.identity);
         let config = self
@@ -222,6 +288,15 @@ impl Known {
         if self.facts.as_ref().is_some_and(|facts| facts.tags.source == TagSource::DescribeTags) {
             notices.push("instance tags were read with ec2:DescribeTags, since the instance's metadata does not hold them".to_owned());
         }
+        if self.lacks_tags() && self.is_idle() && self.refused.is_empty() {
+            let unread = self.facts.iter().filter_map(|facts| facts.tags.unread.as_ref());
+            notices.extend(unread.map(|why| {
+                format!(
+                    "instance tags cannot be read, so they configure nothing: {}",
+                    failure_of(why)
+                )
+            }));
+        }
         if !self.config.resolver.prefer.is_empty() {
             notices.push("`resolver.prefer` is read, and does nothing in this version".to_owned());
         }
@@ -233,11 +308,15 @@ impl Known {
 pub(super) fn on_host<T>(
     settings: Settings,
     state: &Path,
+    access: Access,
     patience: Patience,
     work: impl AsyncFnOnce(&Host<'_>) -> T,
 ) -> Result<(T, Vec<String>), Vec<Failure>> {
-    let store = StateFile::new(state);
-    let notebook = Notebook::open(&store);
+    let store = StateFile::new(state, access);
+    let notebook = match access {
+        Access::ReadOnly => Notebook::open_read_only(&store),
+        Access::ReadWrite => Notebook::open(&store),
+    };
     let host = Host::new(settings, &notebook, patience).map_err(|errors| refused(&errors))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
@@ -299,8 +378,16 @@ fn is_plain(endpoint: Option<&str>) -> bool {
 fn pause_of(error: &NamingError) -> Duration {
     match error {
         NamingError::MissingTag { source: TagSource::Metadata, .. } => Duration::from_millis(500),
-        _ => Duration::from_secs(2),
+        _ => SLOW,
     }
+}
+
+/// Between two questions to EC2.
+const SLOW: Duration = Duration::from_secs(2);
+
+/// Tags that could not be read, as a failure.
+pub(super) fn failure_of(why: &Unread) -> Failure {
+    Failure { texts: why.texts.clone(), hints: why.hints.clone() }
 }
 
 /// When a pass that began at `started` must be over, with a moment left to say how it went.

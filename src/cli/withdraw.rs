@@ -8,8 +8,8 @@ use std::{
 use super::{
     Code,
     args::Args,
-    once::{Places, backends, bounded, finish, open, report_of},
-    wiring::{Host, deadline, on_host, refused, settings},
+    once::{Places, abandoned, backends, bounded, finish, open, report_of},
+    wiring::{Host, deadline, failure_of, on_host, refused, settings},
 };
 use crate::{
     agent::{
@@ -19,6 +19,8 @@ use crate::{
     config::settings::Settings,
     core::{naming::desire, ownership::OwnerId},
     ec2::imds::Patience,
+    ports::Failure,
+    store::Access,
     sys::clock::SystemClock,
 };
 
@@ -31,9 +33,13 @@ pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
 
 fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
     let deadline = deadline(started, limit);
-    report_of(on_host(settings, &places.state, Patience::default(), async |host| {
-        withdraw(host, deadline).await
-    }))
+    report_of(on_host(
+        settings,
+        &places.state,
+        Access::ReadWrite,
+        Patience::default(),
+        async |host| withdraw(host, deadline).await,
+    ))
 }
 
 async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
@@ -46,7 +52,8 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
         }
     };
     let known = match host.complete(Some(&facts)) {
-        Ok(known) => known,
+        Ok(known) if known.refused.is_empty() => known,
+        Ok(known) => return Report { failures: known.refused, ..Report::default() },
         Err(errors) => return Report { failures: refused(&errors), ..Report::default() },
     };
     report.instance_id = Some(facts.identity.instance_id.clone());
@@ -79,7 +86,21 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
             clock: &SystemClock,
             deadline,
         };
-        report.registered.push(registration.run().await);
+        let mut outcome = registration.run().await;
+        let left = outcome.unreached.iter().map(|name| {
+            Failure::told(
+                format!("{name} was not taken back: nobody serves its zone now"),
+                Some("withdraw again when it is served"),
+            )
+        });
+        outcome.failures.extend(left.collect::<Vec<_>>());
+        report.registered.push(outcome);
     }
+    let lost = abandoned(&known, host.notebook);
+    let unread = facts.tags.unread.iter().filter(|_| !lost.is_empty());
+    report.failures.extend(unread.map(failure_of));
+    report.failures.extend(lost.iter().map(|text| {
+        Failure::told(text, Some("put that backend back for as long as it takes to withdraw"))
+    }));
     report
 }

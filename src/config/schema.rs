@@ -149,7 +149,12 @@ pub const KEYS: &[Key] = &[
         "the tag that makes a running instance of this VPC a DNS server",
     ),
     unset("discovery.value", Form::Text, "\"corp.internal\"", "the tag's value; unset: any"),
-    key("discovery.refresh", Form::Text, "\"60s\"", "how often the list is read again, jittered"),
+    key(
+        "discovery.refresh",
+        Form::Text,
+        "\"60s\"",
+        "how often the list is read again, jittered; for the daemon, which is not in this version",
+    ),
     key(
         "discovery.port",
         Form::Number,

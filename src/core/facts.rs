@@ -69,6 +69,19 @@ pub struct Tags {
     pub source: TagSource,
     /// Key to value.
     pub values: BTreeMap<String, String>,
+    /// Why those that only EC2 has could not be read; who needs none of them need not care.
+    pub unread: Option<Unread>,
+}
+
+/// Why tags could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// The error first, then its causes.
+    pub texts: Vec<String>,
+    /// What the operator can do.
+    pub hints: Vec<String>,
+    /// Whether asking again can help.
+    pub may_pass: bool,
 }
 
 /// Where tags were read.

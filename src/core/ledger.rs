@@ -15,8 +15,8 @@ pub struct Ledger {
     pub servers: Option<KnownServers>,
     /// Hardware addresses that the metadata service listed last.
     pub macs: Vec<String>,
-    /// Zone ids that Route 53 gave for zone names.
-    pub zone_ids: BTreeMap<Name, String>,
+    /// The zones that each backend found in Route 53, by id: two zones can have one name.
+    pub zone_ids: BTreeMap<String, BTreeMap<String, Name>>,
 }
 
 /// A name that may stand in a zone.
@@ -46,6 +46,15 @@ impl Ledger {
             return Self { owner: Some(owner.clone()), ..self };
         }
         Self { owner: Some(owner.clone()), published: BTreeMap::new(), macs: Vec::new(), ..self }
+    }
+
+    /// Keeps what a backend knows of its zones now; nothing, for one that has none.
+    pub fn remember_zones(&mut self, backend: &str, zones: BTreeMap<String, Name>) {
+        if zones.is_empty() {
+            self.zone_ids.remove(backend);
+        } else {
+            self.zone_ids.insert(backend.to_owned(), zones);
+        }
     }
 
     /// The names published by `backend` before, and not wanted now.

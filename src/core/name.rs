@@ -170,7 +170,11 @@ impl fmt::Debug for Name {
 impl Ord for Name {
     /// Canonical order, RFC 4034 section 6.1: a zone's names stand together, the apex first.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.labels().rev().cmp(other.labels().rev())
+        if self.0 == other.0 {
+            Ordering::Equal
+        } else {
+            self.labels().rev().cmp(other.labels().rev())
+        }
     }
 }
 

@@ -210,11 +210,17 @@ impl fmt::Display for NamingError {
             }
             Self::BadCharacter { source, value, character } => write!(
                 f,
-                "the value `{value}` of {source} cannot be part of a host name: character `{character}` (U+{:04X})",
+                "the value `{}` of {source} cannot be part of a host name: character `{}` (U+{:04X})",
+                value.escape_debug(),
+                character.escape_debug(),
                 u32::from(*character)
             ),
             Self::BadValue { source, value, why } => {
-                write!(f, "the value `{value}` of {source} cannot be part of a host name: {why}")
+                write!(
+                    f,
+                    "the value `{}` of {source} cannot be part of a host name: {why}",
+                    value.escape_debug()
+                )
             }
             Self::BadName { template, text, why } => {
                 write!(f, "`{template}` gives `{text}`, which is no domain name: {why}")

@@ -37,6 +37,7 @@ fn facts() -> Facts {
                 ("Name".to_owned(), "Web 1".to_owned()),
                 ("Role".to_owned(), "puppet".to_owned()),
             ]),
+            unread: None,
         },
     }
 }

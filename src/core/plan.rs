@@ -89,6 +89,8 @@ pub struct Plan {
     pub skipped: Vec<(Name, Reason)>,
     /// Retired names at which nothing of ours stands.
     pub gone: Vec<Name>,
+    /// Retired names whose zone nobody serves just now.
+    pub unreached: Vec<Name>,
 }
 
 impl Plan {
@@ -139,7 +141,9 @@ pub fn plan(
         let ours = ownership(name, owner, &observed.records) == Ownership::Ours;
         match observed.zones.get(name) {
             Some(zone) if ours => put(zone, retire(owner, name, &observed.records)),
-            _ => plan.gone.push(name.clone()),
+            Some(_) => plan.gone.push(name.clone()),
+            // Its zone may come back, and what is ours there with it: it is not forgotten.
+            None => plan.unreached.push(name.clone()),
         }
     }
     plan.changes = zones.into_values().collect();

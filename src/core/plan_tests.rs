@@ -156,6 +156,14 @@ fn a_retired_name_that_is_not_ours_any_more_is_forgotten() {
 }
 
 #[test]
+fn a_retired_name_whose_zone_nobody_serves_is_not_forgotten() {
+    let name: Name = NAME.parse().unwrap();
+    let plan = plan(&us(), &BTreeMap::new(), &BTreeSet::from([name.clone()]), &Observed::default());
+    assert!(plan.is_empty() && plan.gone.is_empty());
+    assert_eq!(plan.unreached, [name]);
+}
+
+#[test]
 fn a_reverse_name_that_no_zone_holds_is_a_failure_only_when_it_was_asked_for() {
     let check = |reverse: Reverse, blocked: usize, skipped: usize| {
         let mut wanted = wish(&[Rdata::Ptr("web-1.corp.internal".parse().unwrap())]);

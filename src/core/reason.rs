@@ -33,6 +33,8 @@ pub enum Reason {
     Unserved(Name),
     /// The server answered a query within this time.
     Alive(Duration),
+    /// The server answered, and does not know the zone that it is listed for.
+    Ignorant,
     /// The server did not answer.
     Silent {
         /// How many queries were sent.
@@ -66,6 +68,7 @@ impl fmt::Display for Reason {
             Self::Retired => f.write_str("published before, not wanted now"),
             Self::Unserved(name) => write!(f, "no zone of the backend holds {name}"),
             Self::Alive(time) => write!(f, "answered in {} ms", time.as_millis()),
+            Self::Ignorant => f.write_str("does not know the zone"),
             Self::Silent { queries } => write!(f, "silent to {queries} queries"),
             Self::Unwilling { rcode } => write!(f, "answered {rcode}"),
             Self::SameZone(zone) => write!(f, "same zone {zone}"),

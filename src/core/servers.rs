@@ -36,6 +36,8 @@ impl NameServer {
 pub enum Health {
     /// It answered for the zone, after this time.
     Alive(Duration),
+    /// It answered after this time, and does not know the zone: good for the rest of the world only.
+    Ignorant(Duration),
     /// It answers, but refuses, fails, or does not know the zone.
     Unwilling {
         /// The response code's mnemonic.
@@ -46,6 +48,14 @@ pub enum Health {
         /// How many queries were sent.
         queries: u32,
     },
+}
+
+impl Health {
+    /// Whether a resolver that uses the server gets answers at all.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        matches!(self, Self::Alive(_) | Self::Ignorant(_))
+    }
 }
 
 /// Where a host stands, as far as the order of servers depends on it.
@@ -122,6 +132,7 @@ pub fn rank(
 fn reason_of(health: &Health) -> Reason {
     match health {
         Health::Alive(time) => Reason::Alive(*time),
+        Health::Ignorant(_) => Reason::Ignorant,
         Health::Unwilling { rcode } => Reason::Unwilling { rcode: rcode.clone() },
         Health::Silent { queries } => Reason::Silent { queries: *queries },
     }
@@ -202,6 +213,15 @@ mod tests {
         let ranking = rank(&servers, &health(&[(1, refused), (2, ALIVE)]), &here("i-1"), &[]);
         assert_eq!(order(&ranking), ["10.0.0.2"]);
         assert_eq!(ranking.left_out[0].because[0].to_string(), "answered REFUSED");
+    }
+
+    #[test]
+    fn a_server_that_does_not_know_the_zone_is_not_used() {
+        let servers = [server(1, "a"), server(2, "b")];
+        let states = health(&[(1, Health::Ignorant(Duration::ZERO)), (2, ALIVE)]);
+        let ranking = rank(&servers, &states, &here("i-1"), &[]);
+        assert_eq!(order(&ranking), ["10.0.0.2"]);
+        assert_eq!(ranking.left_out[0].because[0].to_string(), "does not know the zone");
     }
 
     #[test]

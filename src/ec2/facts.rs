@@ -15,8 +15,11 @@ use super::{
 };
 use crate::{
     config::settings::TAG_PREFIX,
-    core::facts::{Cidr, Facts, Identity, Interface, TagSource, Tags},
-    ports::{FactSource, error::FactError},
+    core::facts::{Cidr, Facts, Identity, Interface, TagSource, Tags, Unread},
+    ports::{
+        Disposition, FactSource, Failure, Situation as _,
+        error::{DirectoryError, FactError},
+    },
 };
 
 /// Facts from the metadata service, and tags from EC2 when it has none.
@@ -26,6 +29,8 @@ pub struct MetadataFacts<'a> {
     pub imds: &'a Imds,
     /// The keys of tags that names need.
     pub tags: Vec<String>,
+    /// Whether any other tag may matter too, since tags may have to say what is to be published.
+    pub any_tag: bool,
     /// Hardware addresses that are worth asking for before the list of them is there.
     pub expected_macs: Vec<String>,
     /// Who gives tags when the metadata service does not.
@@ -70,7 +75,7 @@ impl FactSource for MetadataFacts<'_> {
             .map(|mac| self.interface(mac, &mut known))
             .collect::<Result<Vec<_>, _>>()?;
         interfaces.sort_by_key(|interface| interface.device_number);
-        let tags = self.tags(&identity, &listed_tags, &mut known).await?;
+        let tags = self.tags(&identity, &listed_tags, &known).await;
         Ok(Facts { identity, hostname: hostname(), interfaces, tags })
     }
 }
@@ -140,29 +145,39 @@ impl MetadataFacts<'_> {
         &self,
         identity: &Identity,
         listed: &[String],
-        known: &mut BTreeMap<String, Item>,
-    ) -> Result<Tags, FactError> {
+        known: &BTreeMap<String, Item>,
+    ) -> Tags {
         let read = known.iter().filter_map(|(path, item)| match (path.strip_prefix(TAGS), item) {
             (Some(key), Item::Present(value)) => Some((key.to_owned(), value.clone())),
             _ => None,
         });
         let values: BTreeMap<_, _> = read.collect();
+        // Where tags are off, `tags/instance` is an empty 200 as if there were none; only `tags` itself is a 404 then.
+        let in_metadata = !listed.is_empty() || matches!(known.get(OFFER), Some(Item::Present(_)));
+        let source = if in_metadata { TagSource::Metadata } else { TagSource::Unavailable };
         // A key that the metadata service cannot hold, such as one with a space, is only to be had from EC2.
-        let in_metadata = !listed.is_empty() || !values.is_empty();
-        if in_metadata && self.tags.iter().all(|key| is_offered(key)) {
-            return Ok(Tags { source: TagSource::Metadata, values });
+        let needs_ec2 = if in_metadata {
+            self.tags.iter().any(|key| !is_offered(key))
+        } else {
+            self.any_tag || !self.tags.is_empty()
+        };
+        let Some(api) = self.describe_tags.filter(|_| needs_ec2) else {
+            return Tags { source, values, unread: None };
+        };
+        match api.of(&identity.instance_id, &identity.region).await {
+            Ok(values) => Tags { source: TagSource::DescribeTags, values, unread: None },
+            Err(error) => Tags { source, values, unread: Some(self.unread(error)) },
         }
-        match self.describe_tags.filter(|_| !self.tags.is_empty()) {
-            Some(api) => {
-                let values = api
-                    .of(&identity.instance_id, &identity.region)
-                    .await
-                    .map_err(FactError::NoTags)?;
-                Ok(Tags { source: TagSource::DescribeTags, values })
-            }
-            None if in_metadata => Ok(Tags { source: TagSource::Metadata, values }),
-            None => Ok(Tags { source: TagSource::Unavailable, values }),
-        }
+    }
+
+    fn unread(&self, error: DirectoryError) -> Unread {
+        // A role may come late, but an instance that needs no tag for sure may well have none at all.
+        let hopeless =
+            matches!(error, DirectoryError::NoCredentials { .. }) && self.tags.is_empty();
+        let error = FactError::NoTags(error);
+        let may_pass = !hopeless && matches!(error.disposition(), Disposition::Retry { .. });
+        let Failure { texts, hints } = Failure::of(&error);
+        Unread { texts, hints, may_pass }
     }
 
     fn unusable(&self, path: &str) -> FactError {
@@ -219,7 +234,9 @@ const PARTITION: &str = "meta-data/services/partition";
 const DOMAIN: &str = "meta-data/services/domain";
 const MACS: &str = "meta-data/network/interfaces/macs/";
 const TAGS: &str = "meta-data/tags/instance/";
-const FIXED: [&str; 5] = [DOCUMENT, PARTITION, DOMAIN, MACS, TAGS];
+/// Present where the metadata service offers tags, be there any or none.
+const OFFER: &str = "meta-data/tags/";
+const FIXED: [&str; 6] = [DOCUMENT, PARTITION, DOMAIN, MACS, OFFER, TAGS];
 const INTERFACE: [&str; 11] = [
     "device-number",
     "interface-id",

@@ -237,14 +237,6 @@ pub enum BackendError {
         /// The code's mnemonic.
         rcode: String,
     },
-    /// The server accepted the change, and the zone does not hold it.
-    #[error("{server} accepted the update of {zone}, and does not serve it")]
-    NotApplied {
-        /// The server.
-        server: SocketAddr,
-        /// The zone.
-        zone: Name,
-    },
     /// AWS would not let us.
     #[error("Route 53 does not let this instance call {action}")]
     NotAuthorized {
@@ -285,6 +277,10 @@ impl Situation for BackendError {
                 Disposition::Retry { after: Duration::from_millis(500) }
             }
             Self::Throttled { .. } => Disposition::Retry { after: Duration::from_secs(1) },
+            // A server that has just started, or that lost its own upstream.
+            Self::Answered { rcode, .. } if rcode == "SERVFAIL" => {
+                Disposition::Retry { after: Duration::from_millis(500) }
+            }
             Self::BadKey { .. }
             | Self::BadSignature { .. }
             | Self::BadTime { .. }
@@ -292,7 +288,6 @@ impl Situation for BackendError {
             | Self::NotAuth { .. }
             | Self::NotZone { .. }
             | Self::Answered { .. }
-            | Self::NotApplied { .. }
             | Self::NotAuthorized { .. }
             | Self::NoZone { .. } => Disposition::Hold,
         }
@@ -324,9 +319,6 @@ impl Situation for BackendError {
             Self::NotAuth { zone, .. } => format!("send updates to the primary of {zone}, or create the zone there"),
             Self::NotZone { .. } => "the zone was cut while the change was on its way; see the delegations".to_owned(),
             Self::Answered { .. } => "the server's log says why".to_owned(),
-            Self::NotApplied { .. } => {
-                "the server ignores addresses beside a CNAME without an error (RFC 2136 section 3.4.2.2)".to_owned()
-            }
             Self::NotAuthorized { action, .. } => format!("allow {action} on the hosted zone to the instance's role"),
             Self::NoZone { .. } => "see `zone_id` in the backend's configuration".to_owned(),
         };

@@ -42,7 +42,17 @@ impl Prober for SoaProber {
         let asked = Instant::now();
         match peer.ask(&request).await {
             Ok(response) => match response.rcode {
-                Rcode::NOERROR | Rcode::NXDOMAIN => Health::Alive(asked.elapsed()),
+                // A name below the apex is answered with the SOA of the zone that holds it.
+                Rcode::NOERROR
+                    if response.soa.is_some_and(|soa| self.zone.is_within(&soa.zone)) =>
+                {
+                    Health::Alive(asked.elapsed())
+                }
+                // Where no zone is known, any answer must do.
+                Rcode::NOERROR | Rcode::NXDOMAIN if self.zone == Name::root() => {
+                    Health::Alive(asked.elapsed())
+                }
+                Rcode::NOERROR | Rcode::NXDOMAIN => Health::Ignorant(asked.elapsed()),
                 rcode => Health::Unwilling { rcode: rcode.to_string() },
             },
             Err(ExchangeError::Malformed { .. }) => {

@@ -1,39 +1,52 @@
 //! The agent's memory on disk: one versioned JSON file, replaced whole, flushed before anything relies on it.
 //!
 //! A file that cannot be read as a ledger is set aside under another name and said so; the run goes on with an empty one,
-//! since the zone is the truth and the file a hint.
+//! since the zone is the truth and the file a hint. Processes that change it take turns by a lock on a file beside it: a
+//! lock on the file itself would be lost with the rename that replaces it.
 
 pub mod v1;
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
-    sync::Mutex,
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use crate::{
     core::ledger::Ledger,
     ports::{Store, error::StoreError},
-    sys::fs::{read_regular, replace},
+    sys::fs::{lock, read_regular, replace},
 };
+
+/// Whether the state directory may be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// It stays as it is, to the byte.
+    ReadOnly,
+    /// What is noted is saved.
+    ReadWrite,
+}
 
 /// The store in a state directory.
 #[derive(Debug)]
 pub struct StateFile {
     path: PathBuf,
+    access: Access,
     notices: Mutex<Vec<String>>,
 }
 
 impl StateFile {
-    /// The store in `directory`, which is made when it is missing.
+    /// The store in `directory`, which is made when something is to be saved and it is missing.
     #[must_use]
-    pub fn new(directory: &Path) -> Self {
-        Self { path: directory.join("state.json"), notices: Mutex::new(Vec::new()) }
+    pub fn new(directory: &Path, access: Access) -> Self {
+        Self { path: directory.join("state.json"), access, notices: Mutex::default() }
     }
 
-    /// What the operator should know about files that were set aside; each is told once.
+    /// What the operator should know about files that cannot be read; each is told once.
     pub fn take_notices(&self) -> Vec<String> {
-        self.notices.lock().map(|mut notices| std::mem::take(&mut *notices)).unwrap_or_default()
+        std::mem::take(&mut *self.notices.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn error(&self, operation: &'static str) -> impl FnOnce(io::Error) -> StoreError {
@@ -41,57 +54,114 @@ impl StateFile {
         move |source| StoreError { operation, path, source }
     }
 
-    fn set_aside(&self, why: &str) -> Result<(), StoreError> {
-        let aside = self.path.with_extension("json.broken");
-        fs::rename(&self.path, &aside).map_err(self.error("set aside"))?;
-        if let Ok(mut notices) = self.notices.lock() {
-            notices.push(format!(
-                "the state file {} cannot be read ({why}); it is set aside as {}, and the run goes on without it",
-                self.path.display(),
-                aside.display()
-            ));
-        }
-        Ok(())
+    fn notice(&self, why: &str, what_then: &str) {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).push(format!(
+            "the state file {} cannot be read ({why}); {what_then}, and the run goes on without it",
+            self.path.display()
+        ));
     }
-}
 
-impl Store for StateFile {
-    fn load(&self) -> Result<Ledger, StoreError> {
-        let content = match read_regular(&self.path, LIMIT) {
-            Ok(Some(content)) => content,
-            Ok(None) => return Ok(Ledger::default()),
+    fn read(&self) -> Result<Content, StoreError> {
+        match read_regular(&self.path, LIMIT) {
+            Ok(Some(content)) => Ok(v1::parse(&content)
+                .map_or_else(|error| Content::Broken(error.to_string()), Content::Good)),
+            Ok(None) => Ok(Content::Good(Ledger::default())),
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
                 ) =>
             {
-                self.set_aside(&error.to_string())?;
-                return Ok(Ledger::default());
+                Ok(Content::Broken(error.to_string()))
             }
-            Err(error) => return Err(self.error("read")(error)),
+            Err(error) => Err(self.error("read")(error)),
+        }
+    }
+
+    /// Waits for the other processes' turns, and begins ours.
+    fn lock(&self) -> Result<Turn<'_>, StoreError> {
+        let file = lock(&self.path.with_extension("lock"), LOCK_PATIENCE);
+        Ok(Turn { store: self, _lock: file.map_err(self.error("lock"))? })
+    }
+
+    fn directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("/"))
+    }
+}
+
+/// What the file holds.
+enum Content {
+    Good(Ledger),
+    /// No ledger, and why.
+    Broken(String),
+}
+
+/// The time in which no other process changes the file.
+struct Turn<'a> {
+    store: &'a StateFile,
+    _lock: File,
+}
+
+impl Turn<'_> {
+    /// The ledger; a file that is none is set aside, which only a turn can: without one it could be another's new file.
+    fn load(&self) -> Result<Ledger, StoreError> {
+        let why = match self.store.read()? {
+            Content::Good(ledger) => return Ok(ledger),
+            Content::Broken(why) => why,
         };
-        match v1::parse(&content) {
-            Ok(ledger) => Ok(ledger),
-            Err(error) => {
-                self.set_aside(&error.to_string())?;
+        let aside = self.store.path.with_extension("json.broken");
+        fs::rename(&self.store.path, &aside).map_err(self.store.error("set aside"))?;
+        self.store.notice(&why, &format!("it is set aside as {}", aside.display()));
+        Ok(Ledger::default())
+    }
+
+    fn save(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let StateFile { path, .. } = self.store;
+        let content = v1::render(ledger)
+            .map_err(|error| self.store.error("write")(io::Error::other(error)))?;
+        replace(self.store.directory(), path, &content, 0o600)
+            .map_err(self.store.error("write"))?;
+        Ok(())
+    }
+}
+
+impl Store for StateFile {
+    fn load(&self) -> Result<Ledger, StoreError> {
+        match (self.read()?, self.access) {
+            (Content::Good(ledger), _) => Ok(ledger),
+            (Content::Broken(_), Access::ReadWrite) => self.lock()?.load(),
+            (Content::Broken(why), Access::ReadOnly) => {
+                self.notice(&why, "it is left as it is");
                 Ok(Ledger::default())
             }
         }
     }
 
-    fn save(&self, ledger: &Ledger) -> Result<(), StoreError> {
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
-        fs::create_dir_all(directory).map_err(self.error("make the directory of"))?;
-        let content =
-            v1::render(ledger).map_err(|error| self.error("write")(io::Error::other(error)))?;
-        replace(directory, &self.path, &content, 0o600).map_err(self.error("write"))?;
-        Ok(())
+    fn update(&self, change: &dyn Fn(&mut Ledger) -> bool) -> Result<Ledger, StoreError> {
+        // Most notes say what is there already: those need no turn, and no directory that can be written to.
+        if let Content::Good(mut ledger) = self.read()?
+            && !change(&mut ledger)
+        {
+            return Ok(ledger);
+        }
+        if self.access == Access::ReadOnly {
+            return Err(self.error("write")(io::ErrorKind::ReadOnlyFilesystem.into()));
+        }
+        fs::create_dir_all(self.directory()).map_err(self.error("make the directory of"))?;
+        let turn = self.lock()?;
+        let mut ledger = turn.load()?;
+        if change(&mut ledger) {
+            turn.save(&ledger)?;
+        }
+        Ok(ledger)
     }
 }
 
 /// Far more than ten thousand names take.
 const LIMIT: u64 = 16 << 20;
+
+/// A turn is a few milliseconds long, unless the disk or the process hangs.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {
@@ -109,16 +179,22 @@ mod tests {
         ledger.servers =
             Some(KnownServers { servers: vec![NameServer::at(([10, 0, 0, 2], 53).into())], at: 9 });
         ledger.macs = vec!["02:00:00:00:00:01".to_owned()];
-        ledger.zone_ids.insert("corp.internal".parse().unwrap(), "Z1".to_owned());
+        ledger.remember_zones("aws", [("Z1".to_owned(), "corp.internal".parse().unwrap())].into());
         ledger
+    }
+
+    fn becomes(wanted: Ledger) -> impl Fn(&mut Ledger) -> bool {
+        move |ledger| std::mem::replace(ledger, wanted.clone()) != wanted
     }
 
     #[test]
     fn what_is_saved_is_loaded() {
         let directory = tempfile::tempdir().unwrap();
-        let store = StateFile::new(&directory.path().join("deep/er"));
+        let store = StateFile::new(&directory.path().join("deep/er"), Access::ReadWrite);
         assert_eq!(store.load().unwrap(), Ledger::default());
-        store.save(&ledger()).unwrap();
+        assert_eq!(store.update(&|_| false).unwrap(), Ledger::default());
+        assert!(!directory.path().join("deep").exists());
+        assert_eq!(store.update(&becomes(ledger())).unwrap(), ledger());
         assert_eq!(store.load().unwrap(), ledger());
         assert!(store.take_notices().is_empty());
     }
@@ -133,7 +209,7 @@ mod tests {
             "\u{0}",
         ] {
             let directory = tempfile::tempdir().unwrap();
-            let store = StateFile::new(directory.path());
+            let store = StateFile::new(directory.path(), Access::ReadWrite);
             fs::write(directory.path().join("state.json"), broken).unwrap();
             assert_eq!(store.load().unwrap(), Ledger::default(), "{broken}");
             assert_eq!(
@@ -144,5 +220,50 @@ mod tests {
             assert_eq!(store.load().unwrap(), Ledger::default());
             assert!(store.take_notices().is_empty());
         }
+    }
+
+    #[test]
+    fn changes_at_the_same_time_are_all_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let store = StateFile::new(directory.path(), Access::ReadWrite);
+                scope.spawn(move || {
+                    for round in 0..10 {
+                        let mac = format!("{writer}-{round}");
+                        let add = |ledger: &mut Ledger| {
+                            ledger.macs.push(mac.clone());
+                            true
+                        };
+                        store.update(&add).unwrap();
+                    }
+                });
+            }
+        });
+        let store = StateFile::new(directory.path(), Access::ReadWrite);
+        assert_eq!(store.load().unwrap().macs.len(), 80);
+    }
+
+    #[test]
+    fn a_lock_that_is_never_given_back_is_not_waited_for_for_ever() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = StateFile::new(directory.path(), Access::ReadWrite);
+        let _held = store.lock().unwrap();
+        let error = store.update(&becomes(ledger())).unwrap_err();
+        assert_eq!(error.operation, "lock");
+        assert!(error.source.to_string().contains("is held by another pass"), "{error:?}");
+        assert_eq!(store.update(&|_| false).unwrap(), Ledger::default(), "nothing to wait for");
+    }
+
+    #[test]
+    fn whoever_only_reads_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("state.json"), "{").unwrap();
+        let store = StateFile::new(directory.path(), Access::ReadOnly);
+        assert_eq!(store.load().unwrap(), Ledger::default());
+        assert!(store.take_notices().concat().contains("it is left as it is"));
+        store.update(&becomes(ledger())).unwrap_err();
+        assert_eq!(fs::read(directory.path().join("state.json")).unwrap(), b"{");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
     }
 }

@@ -29,8 +29,11 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
         });
         Ok::<_, NameError>((backend, names.collect::<Result<_, _>>()?))
     });
-    let zone_ids =
-        file.zone_ids.into_iter().map(|(zone, id)| Ok::<_, NameError>((zone.parse::<Name>()?, id)));
+    let zone_ids = file.zone_ids.into_iter().map(|(backend, zones)| {
+        let zones =
+            zones.into_iter().map(|(id, zone)| Ok::<_, NameError>((id, zone.parse::<Name>()?)));
+        Ok::<_, NameError>((backend, zones.collect::<Result<_, _>>()?))
+    });
     Ok(Ledger {
         owner: file.owner.map(OwnerId::new),
         published: published.collect::<Result<_, _>>()?,
@@ -63,7 +66,16 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
             servers: known.servers.iter().cloned().map(Into::into).collect(),
         }),
         macs: ledger.macs.clone(),
-        zone_ids: ledger.zone_ids.iter().map(|(zone, id)| (zone.to_string(), id.clone())).collect(),
+        zone_ids: ledger
+            .zone_ids
+            .iter()
+            .map(|(backend, zones)| {
+                (
+                    backend.clone(),
+                    zones.iter().map(|(id, zone)| (id.clone(), zone.to_string())).collect(),
+                )
+            })
+            .collect(),
     };
     let mut content = serde_json::to_vec_pretty(&file)?;
     content.push(b'\n');
@@ -98,7 +110,7 @@ struct File {
     #[serde(default)]
     macs: Vec<String>,
     #[serde(default)]
-    zone_ids: BTreeMap<String, String>,
+    zone_ids: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -6,10 +6,12 @@
 //! than one page and written by one call, but a reader can then see it half written, and a crash can leave it so.
 
 use std::{
-    fs::{self, File, OpenOptions, Permissions},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
     path::{Component, Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How a file came to its new content.
@@ -88,6 +90,36 @@ pub fn read_regular(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         ));
     }
     fs::read(path).map(Some)
+}
+
+/// Takes the lock that `path` is, a file that is made if it is missing and never removed: whoever waited for a removed one
+/// would hold a lock that nobody else sees. It is given back when the file is dropped, and by the system when we are killed.
+///
+/// # Errors
+/// The file cannot be opened or locked, or others hold the lock for longer than `patience`.
+pub fn lock(path: &Path, patience: Duration) -> io::Result<File> {
+    // Opened for reading too, a FIFO in its place is not waited for.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if began.elapsed() < patience => {
+                thread::sleep(LOCK_PAUSE);
+            }
+            Err(TryLockError::WouldBlock) => {
+                let text = format!("the lock {} is held by another pass", path.display());
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+        }
+    }
 }
 
 /// `path` as it is seen from `root`: `/etc/resolv.conf` in `/mnt/image` is `/mnt/image/etc/resolv.conf`.
@@ -173,6 +205,9 @@ fn is_unmovable(error: &io::Error) -> bool {
             | io::ErrorKind::ReadOnlyFilesystem
     )
 }
+
+/// Between two tries to take a lock; whoever has it keeps it for about as long.
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// As many links as Linux follows (`path_resolution(7)`).
 const MAX_LINKS: usize = 40;

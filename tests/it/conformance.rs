@@ -120,7 +120,7 @@ fn route53() -> Subject {
         endpoint: Some(lab.aws.clone()),
         partition: "aws",
         vpc: None,
-        known: known.iter().map(|(zone, id)| (name(zone), (*id).to_owned())).collect(),
+        known: known.iter().map(|(zone, id)| ((*id).to_owned(), name(zone))).collect(),
     };
     let backend = Route53::new(&shared, settings);
     let world = lab.world.clone();

@@ -56,6 +56,7 @@ fn facts(lab: &Lab, tags: &[&str]) -> Facts {
     let source = MetadataFacts {
         imds: &imds,
         tags: tags.iter().map(|&tag| tag.to_owned()).collect(),
+        any_tag: false,
         expected_macs: Vec::new(),
         describe_tags: None,
     };

@@ -71,6 +71,24 @@ fn a_tag_that_comes_late_to_an_instance_without_tags_in_its_metadata_is_waited_f
 }
 
 #[test]
+fn a_tag_that_comes_late_is_waited_for_without_any_right_in_ec2() {
+    let mut host = nameless();
+    host.tags.clear();
+    let (lab, server) = lab(host);
+    lab.world.set_denied_actions(["ec2:*"]);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| lab.tagalong(&["once", "--deadline", "20s"]));
+        until("the pass looks for the tag again", || looks(&lab) >= 2);
+        lab.world.update_instance(US, |host| {
+            host.tags.insert("Name".into(), "web-1".into());
+        });
+        run.join().unwrap().expect_code(0);
+    });
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
+    assert!(lab.world.requests(Service::Ec2).is_empty(), "tags are on: EC2 has no more of them");
+}
+
+#[test]
 fn a_tag_that_never_comes_is_an_error_that_names_it_and_nothing_is_published() {
     let (lab, server) = lab(nameless());
     lab.once_fails().says(&[
@@ -114,7 +132,7 @@ fn a_value_that_cannot_be_a_host_name_names_the_tag_and_the_character() {
         let (lab, server) = lab(named(value));
         let run =
             lab.once_fails().says(&["tag `Name`", "cannot be part of a host name", words, "hint:"]);
-        assert!(run.stderr.contains(value), "{run}");
+        assert!(run.stderr.contains(&value.escape_debug().to_string()), "{run}");
         assert_eq!(looks(&lab), 1, "waiting does not help: {run}");
         assert_eq!(server.received().len(), 0, "{value}");
     }
@@ -165,6 +183,59 @@ fn tags_that_are_nowhere_to_be_had_say_how_to_turn_them_on() {
         "hint: allow ec2:DescribeTags to the instance's role",
     ]);
     assert_eq!(server.received().len(), 0);
+}
+
+/// A host that its tags alone configure, in EC2 and not in its metadata.
+fn configured_by_tags() -> (Lab, Server) {
+    let (lab, server) = lab(web());
+    let key_file = lab.path("tsig.key").display().to_string();
+    let servers = server.addr().to_string();
+    lab.world.update_instance(US, |host| {
+        host.metadata_tags = false;
+        for (key, value) in [
+            ("tagalong:record.name", "{tag:Name}.corp.internal"),
+            ("tagalong:backend.internal.kind", "rfc2136"),
+            ("tagalong:backend.internal.servers", servers.as_str()),
+            ("tagalong:backend.internal.key_file", key_file.as_str()),
+        ] {
+            host.tags.insert(key.into(), value.into());
+        }
+    });
+    lab.configure("[resolver]\nmanager = \"none\"\n");
+    (lab, server)
+}
+
+#[test]
+fn tags_alone_configure_a_host_whose_metadata_does_not_hold_them() {
+    let (lab, server) = configured_by_tags();
+    lab.once().says(&["note: instance tags were read with ec2:DescribeTags"]);
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
+}
+
+#[test]
+fn tags_that_cannot_be_read_are_noted_where_nothing_is_configured() {
+    let (lab, server) = configured_by_tags();
+    lab.world.set_denied_actions(["ec2:DescribeTags"]);
+    lab.once().says(&[
+        "note: instance tags cannot be read, so they configure nothing",
+        "EC2 does not let this instance call ec2:DescribeTags",
+    ]);
+    assert_eq!(server.received().len(), 0);
+}
+
+#[test]
+fn names_that_tags_made_stay_while_the_tags_cannot_be_read() {
+    let (lab, server) = configured_by_tags();
+    let key_file = lab.path("tsig.key");
+    let (servers, key_file) = (server.addr(), key_file.display());
+    lab.configure(&format!(
+        "[backend.internal]\nkind = \"rfc2136\"\nservers = [\"{servers}\"]\nkey_file = \"{key_file}\"\n\
+         [resolver]\nmanager = \"none\"\n"
+    ));
+    lab.once();
+    lab.world.set_denied_actions(["ec2:DescribeTags"]);
+    lab.once_fails().says(&["hint: allow ec2:DescribeTags to the instance's role"]);
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use sandbox::{
 
 use crate::{
     authority::{dig, parsed, tsig_keygen},
-    support::{DNS_PORT, Lab, NAME, Run, ZONE, fleet_server, mounted, own_address, resolv_conf},
+    support::{
+        DNS_PORT, Lab, NAME, Run, US, ZONE, fleet_server, mounted, own_address, resolv_conf,
+    },
 };
 
 /// A host that publishes at a living server, and whose resolver shall use a tagged one.
@@ -45,6 +47,19 @@ impl Whole {
              [discovery]\nport = {DNS_PORT}\n[resolver]\nsearch = [\"{ZONE}\"]\nfallback = \"none\"\n",
             self.lab.path(key_file).display()
         ));
+    }
+
+    fn record_without_backend(&self) {
+        self.lab.configure(&format!(
+            "[[record]]\nname = \"{{tag:Name}}.{ZONE}\"\n[discovery]\nport = {DNS_PORT}\n\
+             [resolver]\nsearch = [\"{ZONE}\"]\nfallback = \"none\"\n"
+        ));
+    }
+
+    fn tag(&self, key: &str, value: &str) {
+        self.lab.world.update_instance(US, |host| {
+            host.tags.insert(key.into(), value.into());
+        });
     }
 
     fn is_published(&self) -> bool {
@@ -114,7 +129,7 @@ const HANGS: [Breakage; 10] = [
         fifo(&whole.lab.path("state/state.json"));
     }),
     ("the tag's DescribeTags", |whole| {
-        whole.lab.world.update_instance(crate::support::US, |host| host.metadata_tags = false);
+        whole.lab.world.update_instance(US, |host| host.metadata_tags = false);
         whole.lab.world.faults().set(Service::Ec2, DROP);
     }),
 ];
@@ -149,7 +164,7 @@ fn a_pass_says_who_did_not_answer_when_its_deadline_came() {
 }
 
 /// What breaks registration alone.
-const UNREGISTERED: [Breakage; 6] = [
+const UNREGISTERED: [Breakage; 11] = [
     ("a key that is not there", |whole| fs::remove_file(whole.lab.path("tsig.key")).unwrap()),
     ("a silent server", |whole| {
         whole.publish_at(&format!("[\"{}\"]", whole.silent.addr()), "tsig.key");
@@ -158,12 +173,30 @@ const UNREGISTERED: [Breakage; 6] = [
         whole.server.zones().add("web-1.corp.internal. 60 A 10.0.9.9").unwrap();
     }),
     ("a tag that is missing", |whole| {
-        whole.lab.world.update_instance(crate::support::US, |host| host.tags.clear());
+        whole.lab.world.update_instance(US, |host| host.tags.clear());
     }),
     ("a tag that cannot be a name", |whole| {
-        whole.lab.world.update_instance(crate::support::US, |host| {
+        whole.lab.world.update_instance(US, |host| {
             host.tags.insert("Name".into(), "web!".into());
         });
+    }),
+    ("tags that are refused", |whole| {
+        whole.lab.world.update_instance(US, |host| host.metadata_tags = false);
+        whole.lab.world.set_denied_actions(["ec2:DescribeTags"]);
+    }),
+    ("a backend that only refused tags know", |whole| {
+        whole.lab.world.update_instance(US, |host| host.metadata_tags = false);
+        whole.lab.world.set_denied_actions(["ec2:DescribeTags"]);
+        whole.record_without_backend();
+    }),
+    ("a tag that has not its key's form", |whole| {
+        whole.lab.resolve_only("fallback = \"none\"");
+        whole.tag("tagalong:record.ttl", "x");
+    }),
+    ("a tag that names no kind of backend", |whole| whole.tag("tagalong:backend.other.kind", "x")),
+    ("a backend that a tag makes wrong", |whole| {
+        whole.record_without_backend();
+        whole.tag("tagalong:backend.internal.kind", "x");
     }),
     ("a wrong secret", |whole| {
         whole.lab.file("tsig.key", &tsig_keygen("hmac-sha256", "agent-key"));
@@ -196,7 +229,7 @@ const UNRESOLVED: [Breakage; 5] = [
     }),
     ("all tagged servers are dead", |whole| {
         for instance in whole.lab.world.snapshot().instances {
-            if instance.id != crate::support::US {
+            if instance.id != US {
                 whole.lab.world.remove_instance(&instance.id);
             }
         }
@@ -257,20 +290,20 @@ fn a_broken_state_file_is_set_aside_with_a_message_and_the_pass_goes_on() {
 fn a_memory_that_came_with_a_machine_image_is_not_taken_for_ours() {
     let whole = whole();
     whole.lab.once();
-    let foreign = whole.lab.state().replace(crate::support::US, "i-0ccccccccccccccc3");
+    let foreign = whole.lab.state().replace(US, "i-0ccccccccccccccc3");
     let foreign = foreign.replace("web-1.corp", "web-9.corp");
     whole.lab.file("state/state.json", &foreign);
     whole.server.zones().add("web-9.corp.internal. 60 A 10.0.9.9").unwrap();
     whole.lab.once();
     assert_eq!(dig(whole.server.addr(), "web-9.corp.internal.", "A"), ["10.0.9.9"]);
-    assert!(whole.lab.state().contains(crate::support::US));
+    assert!(whole.lab.state().contains(US));
 }
 
 #[test]
 fn a_record_of_a_fleet_is_configured_by_tags_alone() {
     let whole = whole();
     let key_file = whole.lab.path("tsig.key").display().to_string();
-    whole.lab.world.update_instance(crate::support::US, |host| {
+    whole.lab.world.update_instance(US, |host| {
         for (key, value) in [
             ("tagalong:record.name", "{tag:Name}.corp.internal"),
             ("tagalong:backend.internal.kind", "rfc2136"),

@@ -151,6 +151,22 @@ fn a_server_in_use_that_answers_is_not_given_up_for_listed_ones_that_do_not() {
 }
 
 #[test]
+fn a_server_that_does_not_know_the_fleets_zone_replaces_none_that_does() {
+    let lab = Lab::new();
+    let stranger = Server::start(own_address(), vec![Zone::new("internal")], vec![]).unwrap();
+    let ours = fleet_server(Vec::new());
+    lab.list_server(stranger.addr(), "us-east-1a");
+    let file = resolv_conf(&[ours.addr()]);
+    lab.file("root/etc/resolv.conf", &file);
+    lab.resolve_only("");
+    lab.once().prints(&["kept: no listed server serves, and a server in use does"]);
+    assert_eq!(lab.resolv_conf(), file);
+    lab.list_server(ours.addr(), "us-east-1b");
+    lab.once();
+    assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&ours]));
+}
+
+#[test]
 fn instances_of_another_vpc_or_value_and_those_that_do_not_run_are_no_servers() {
     let lab = Lab::new();
     let right = fleet_server(Vec::new());

@@ -6,9 +6,13 @@ mod refusals;
 
 use std::fs;
 
+use sandbox::{dns::Server, fault::Fault};
+
 use crate::{
-    authority::{Authority, Named, ZoneFile, dig, fleet, parsed, serial, tsig_keygen},
-    support::{Lab, NAME, OUR_MARKER, REVERSE, US, ZONE, fleet_server, web},
+    authority::{
+        Authority, Named, ZoneFile, dig, fleet, forward_only, parsed, serial, tsig_keygen,
+    },
+    support::{Lab, NAME, OUR_MARKER, REVERSE, US, ZONE, fleet_server, own_address, web},
 };
 
 #[test]
@@ -178,6 +182,54 @@ fn withdraw_without_its_memory_still_finds_what_is_ours() {
 }
 
 #[test]
+fn a_name_whose_zone_is_away_for_a_while_is_taken_back_when_it_returns() {
+    let lab = Lab::new();
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let both = fleet_server(vec![parsed(&key)]);
+    lab.publish_at(&[both.addr()], &key, "");
+    lab.once();
+    let forward = Server::start(own_address(), forward_only(), vec![parsed(&key)]).unwrap();
+    lab.publish_at(&[forward.addr()], &key, "");
+    lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    lab.once().says(&["23.1.0.10.in-addr.arpa. is still to be taken back"]);
+    lab.tagalong(&["withdraw"])
+        .expect_code(1)
+        .says(&["23.1.0.10.in-addr.arpa. was not taken back"]);
+    lab.publish_at(&[both.addr()], &key, "");
+    lab.tagalong(&["withdraw"]).expect_code(0);
+    assert_eq!(dig(both.addr(), REVERSE, "ANY"), [""; 0]);
+}
+
+#[test]
+fn names_of_a_backend_that_is_not_configured_any_more_are_not_passed_over() {
+    Authority::each(|authority, key| {
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], key, "reverse = false");
+        lab.once();
+        let before = fs::read_to_string(lab.path("config.toml")).unwrap();
+        lab.configure("[resolver]\nmanager = \"none\"\n");
+        let lost = "web-1.corp.internal. was published by backend `internal`";
+        lab.tagalong(&["withdraw"]).expect_code(1).says(&[lost]);
+        lab.once().says(&[lost]);
+        assert_eq!(authority.read(NAME, "A"), ["10.0.1.23"]);
+        lab.file("config.toml", &before);
+        lab.tagalong(&["withdraw"]).expect_code(0);
+        assert_eq!(authority.read(NAME, "ANY"), [""; 0]);
+    });
+}
+
+#[test]
+fn a_server_that_fails_for_a_moment_is_asked_again() {
+    let lab = Lab::new();
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let server = fleet_server(vec![parsed(&key)]);
+    server.fault(Fault { fail: Some(500), requests: Some(4), ..Fault::default() });
+    lab.publish_at(&[server.addr()], &key, "reverse = false");
+    lab.once();
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
+}
+
+#[test]
 fn a_record_that_was_renamed_leaves_nothing_behind_under_its_old_name() {
     Authority::each(|authority, key| {
         let lab = Lab::new();
@@ -197,12 +249,7 @@ fn a_record_that_was_renamed_leaves_nothing_behind_under_its_old_name() {
 fn a_reverse_zone_that_nobody_serves_fails_only_if_reverse_names_are_demanded() {
     let key = tsig_keygen("hmac-sha256", "agent-key");
     let named = Named::primary(&fleet()[..1], &key);
-    let ours = sandbox::dns::Server::start(
-        crate::support::own_address(),
-        crate::authority::forward_only(),
-        vec![parsed(&key)],
-    )
-    .unwrap();
+    let ours = Server::start(own_address(), forward_only(), vec![parsed(&key)]).unwrap();
     for server in [named.addr, ours.addr()] {
         let lab = Lab::new();
         lab.publish_at(&[server], &key, "");

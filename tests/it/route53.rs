@@ -1,6 +1,7 @@
 //! Publishing in a Route 53 hosted zone: compare and swap in one batch, and no call more than it takes.
 
 mod trouble;
+mod zones;
 
 use sandbox::{
     fault::Service,

@@ -39,8 +39,8 @@ pub struct Settings<'a> {
     pub partition: &'a str,
     /// This host's VPC, whose private zones hold its names: `(region, id)`.
     pub vpc: Option<(&'a str, &'a str)>,
-    /// Zone ids found before.
-    pub known: BTreeMap<Name, String>,
+    /// The zones found before, by id.
+    pub known: BTreeMap<String, Name>,
 }
 
 /// The backend.
@@ -51,7 +51,9 @@ pub struct Route53 {
     vpc: Option<(String, String)>,
     /// Whether the endpoint is not AWS's own.
     is_stand_in: bool,
-    zones: Mutex<BTreeMap<Name, String>>,
+    zones: Mutex<BTreeMap<String, Name>>,
+    /// Which zone each zone name meant when it was read last.
+    homes: Mutex<BTreeMap<Name, String>>,
 }
 
 impl Route53 {
@@ -69,27 +71,29 @@ impl Route53 {
             vpc,
             is_stand_in,
             zones: Mutex::new(settings.known),
+            homes: Mutex::default(),
         }
     }
 
-    /// The ids of the zones that were needed, by name: worth remembering.
+    /// The zones that are known, by id: worth remembering.
     #[must_use]
-    pub fn zone_ids(&self) -> BTreeMap<Name, String> {
+    pub fn zone_ids(&self) -> BTreeMap<String, Name> {
         self.zones.lock().map(|zones| zones.clone()).unwrap_or_default()
     }
 
-    /// The zone that holds `name`: the longest known one, or the one that Route 53 finds by name.
+    /// The zone that holds `name`: the configured one, the longest known one, or the one that Route 53 finds by name.
     async fn zone_of(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
+        if let Some(id) = &self.zone_id {
+            if !self.zone_ids().contains_key(id) {
+                self.learn(id).await?;
+            }
+            let configured = self.zone_ids().remove(id).filter(|zone| name.is_within(zone));
+            if let Some(zone) = configured {
+                return Ok(Some((zone, id.clone())));
+            }
+        }
         if let Some(found) = self.known_zone_of(name) {
             return Ok(Some(found));
-        }
-        if let Some(id) = &self.zone_id
-            && !self.zone_ids().values().any(|known| known == id)
-        {
-            self.learn(id).await?;
-            if let Some(found) = self.known_zone_of(name) {
-                return Ok(Some(found));
-            }
         }
         // The zone of the configuration does not hold it: a reverse name, mostly.
         self.learn_private_zones().await?;
@@ -101,8 +105,8 @@ impl Route53 {
     }
 
     fn known_zone_of(&self, name: &Name) -> Option<(Name, String)> {
-        let zones = self.zone_ids();
-        let holding = zones.into_iter().filter(|(zone, _)| name.is_within(zone));
+        let zones = self.zone_ids().into_iter().map(|(id, zone)| (zone, id));
+        let holding = zones.filter(|(zone, _)| name.is_within(zone));
         holding.max_by_key(|(zone, _)| zone.labels().count())
     }
 
@@ -159,7 +163,14 @@ impl Route53 {
 
     fn remember(&self, zone: Name, id: &str) {
         if let Ok(mut zones) = self.zones.lock() {
-            zones.insert(zone, id.to_owned());
+            zones.insert(id.to_owned(), zone);
+        }
+    }
+
+    /// Forgets a zone that was remembered, and is no more.
+    fn forget(&self, id: &str) {
+        if let Ok(mut zones) = self.zones.lock() {
+            zones.remove(id);
         }
     }
 
@@ -189,17 +200,33 @@ impl Backend for Route53 {
     async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
         let mut observed = Observed::default();
         for name in names {
-            if let Some((zone, id)) = self.zone_of(name).await? {
-                observed.records.extend(self.records_at(&id, name).await?);
-                observed.zones.insert(name.clone(), zone);
+            let Some((mut zone, mut id)) = self.zone_of(name).await? else { continue };
+            let records = match self.records_at(&id, name).await {
+                // Remembered, and deleted since.
+                Err(BackendError::NoZone { .. }) if self.zone_id.as_ref() != Some(&id) => {
+                    self.forget(&id);
+                    let Some(found) = self.zone_of(name).await? else { continue };
+                    (zone, id) = found;
+                    self.records_at(&id, name).await?
+                }
+                answer => answer?,
+            };
+            observed.records.extend(records);
+            if let Ok(mut homes) = self.homes.lock() {
+                homes.insert(zone.clone(), id);
             }
+            observed.zones.insert(name.clone(), zone);
         }
         Ok(observed)
     }
 
     async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
         let unknown = || BackendError::NoZone { zone_id: change.zone.to_string() };
-        let id = self.zone_ids().get(&change.zone).cloned().ok_or_else(unknown)?;
+        let home = self.homes.lock().ok().and_then(|homes| homes.get(&change.zone).cloned());
+        let id = match home {
+            Some(id) => id,
+            None => self.zone_of(&change.zone).await?.ok_or_else(unknown)?.1,
+        };
         let unbuilt = |error| BackendError::Failed { action: CHANGE, source: Box::new(error) };
         let batch = lower(change, &ChangeAction::Create).map_err(unbuilt)?;
         let with_upsert = lower(change, &ChangeAction::Upsert).map_err(unbuilt)?;

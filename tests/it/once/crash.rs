@@ -5,10 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use sandbox::{dns::Server, fault::Fault};
+
 use super::whole;
 use crate::{
-    authority::dig,
-    support::{NAME, OUR_MARKER, REVERSE, US, own_address, resolv_conf},
+    authority::{dig, parsed, tsig_keygen},
+    support::{Lab, NAME, OUR_MARKER, REVERSE, US, fleet_server, own_address, resolv_conf, until},
 };
 
 #[test]
@@ -54,13 +56,7 @@ fn a_pass_that_is_killed_at_any_moment_is_made_good_by_the_next() {
     assert_eq!(dig(server, NAME, "TXT"), [OUR_MARKER]);
     assert_eq!(dig(server, REVERSE, "PTR"), [NAME]);
     // No orphan is left of any round: three names at the apex, and one in the reverse zone.
-    let owners = |zone: &str| {
-        let lines = whole.server.zones().all(zone);
-        let mut owners: Vec<_> =
-            lines.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
-        owners.dedup();
-        owners
-    };
+    let owners = |zone| owners(&whole.server, zone);
     assert_eq!(owners("corp.internal."), ["corp.internal.", NAME], "{run}");
     assert_eq!(owners("10.in-addr.arpa."), ["10.in-addr.arpa.", REVERSE], "{run}");
     assert!(whole.is_resolving());
@@ -70,7 +66,7 @@ fn a_pass_that_is_killed_at_any_moment_is_made_good_by_the_next() {
     };
     // A file that was being written when its writer was killed may stay; it is never read.
     let is_known = |name: &String| {
-        ["resolv.conf", "state.json", "resolv.conf.found"].contains(&name.as_str())
+        ["resolv.conf", "state.json", "state.lock", "resolv.conf.found"].contains(&name.as_str())
             || name.contains(".tagalong-")
     };
     assert!(leftovers("root/etc").iter().chain(&leftovers("state")).all(is_known));
@@ -88,4 +84,41 @@ fn two_passes_at_once_end_with_both_content() {
     assert!(whole.is_published() && whole.is_resolving());
     let run = whole.lab.once();
     assert!(run.stdout.contains("2 unchanged"), "{run}");
+}
+
+#[test]
+fn two_passes_at_once_forget_no_name_of_each_other() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let server = fleet_server(vec![parsed(&key)]);
+    let lab = Lab::new();
+    lab.publish_at(&[server.addr()], &key, "");
+    // Both have read the memory before either has anything to note.
+    server.fault(Fault { delay_ms: 800, ..Fault::default() });
+    let at_boot = lab.start(&["once", "--deadline", "20s"]);
+    until("the first pass asks", || server.queries() > 0);
+    lab.world.update_instance(US, |host| host.move_to([10, 0, 2, 24].into()));
+    let at_lease = lab.start(&["once", "--deadline", "20s"]);
+    let runs = [at_boot.finish(), at_lease.finish()];
+    server.behave();
+    for reverse in [REVERSE, "24.2.0.10.in-addr.arpa."] {
+        let is_known = lab.state().contains(reverse);
+        assert!(is_known || dig(server.addr(), reverse, "PTR").is_empty(), "{reverse}: {runs:?}");
+    }
+    lab.once();
+    assert_eq!(
+        owners(&server, "10.in-addr.arpa."),
+        ["10.in-addr.arpa.", "24.2.0.10.in-addr.arpa."]
+    );
+    lab.tagalong(&["withdraw"]).expect_code(0);
+    assert_eq!(owners(&server, "corp.internal."), ["corp.internal."]);
+    assert_eq!(owners(&server, "10.in-addr.arpa."), ["10.in-addr.arpa."]);
+}
+
+/// The names in a zone that hold records.
+fn owners(server: &Server, zone: &str) -> Vec<String> {
+    let lines = server.zones().all(zone);
+    let mut owners: Vec<_> =
+        lines.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
+    owners.dedup();
+    owners
 }

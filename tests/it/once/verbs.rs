@@ -203,3 +203,34 @@ fn nothing_is_coloured_where_nobody_sees_it() {
         assert!(!run.stdout.contains('\u{1b}') && !run.stderr.contains('\u{1b}'), "{run}");
     }
 }
+
+#[test]
+fn a_verb_that_only_looks_leaves_the_state_directory_as_it_was() {
+    let content = |lab: &Lab| {
+        let mut files: Vec<_> = std::fs::read_dir(lab.path("state"))
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path())
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        (lab.path("state").exists(), files)
+    };
+    let prepare: [fn(&Lab); 3] = [
+        |_| (),
+        |lab| std::fs::create_dir_all(lab.path("state")).unwrap(),
+        |lab| _ = lab.file("state/state.json", "{"),
+    ];
+    for (is_broken, prepare) in [false, false, true].into_iter().zip(prepare) {
+        for verb in [&["plan"][..], &["status"], &["config", "check"], &["config", "show"]] {
+            let whole = whole();
+            prepare(&whole.lab);
+            let before = content(&whole.lab);
+            let run = whole.lab.tagalong(verb);
+            assert_eq!(content(&whole.lab), before, "{verb:?}: {run}");
+            let says = "cannot be read";
+            let uses_it = verb[0] != "config";
+            assert_eq!(run.stderr.contains(says), is_broken && uses_it, "{verb:?}: {run}");
+        }
+    }
+}
