@@ -89,8 +89,8 @@ impl<'a> Notebook<'a> {
             return Err(StoreError { operation, path: path.clone(), source });
         }
         match self.store.update(&changes) {
-            Ok(changed) => {
-                *ledger = changed;
+            Ok(saved) => {
+                *ledger = saved;
                 Ok(())
             }
             Err(error) => {
