@@ -21,6 +21,31 @@ pub struct Report {
     pub notices: Vec<String>,
     /// What went wrong before the parts began.
     pub failures: Vec<Failure>,
+    /// When each input was read.
+    pub inputs: Inputs,
+}
+
+/// When each input of a pass was read last, in seconds since 1970; `None` where it was not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inputs {
+    /// The instance's metadata.
+    pub metadata: Option<u64>,
+    /// The instance's tags, from its metadata or from EC2.
+    pub tags: Option<u64>,
+    /// The list of DNS servers, from EC2.
+    pub servers: Option<u64>,
+}
+
+impl Inputs {
+    /// These, or where one was not read, that of `earlier`.
+    #[must_use]
+    pub fn or(self, earlier: Self) -> Self {
+        Self {
+            metadata: self.metadata.or(earlier.metadata),
+            tags: self.tags.or(earlier.tags),
+            servers: self.servers.or(earlier.servers),
+        }
+    }
 }
 
 impl Report {

@@ -3,7 +3,9 @@
 mod args;
 mod config;
 mod generate;
+mod known;
 mod once;
+mod pass;
 mod plan;
 mod print;
 mod status;

@@ -2,8 +2,7 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, mpsc},
-    thread,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -13,9 +12,9 @@ use tokio::time::timeout_at;
 use super::{
     Code,
     args::Args,
-    print,
-    status::ReportJson,
-    wiring::{Host, Known, deadline, on_host, refused, settings},
+    known::Known,
+    pass::carry_out,
+    wiring::{Host, refused},
 };
 use crate::{
     agent::{
@@ -26,12 +25,10 @@ use crate::{
         resolution::{Action, Mode, Resolution, Resolved},
     },
     backend::Opened,
-    config::{Fallback, Manager, settings::Settings},
+    config::{Fallback, Manager},
     core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
-    ec2::imds::Patience,
     ports::{Failure, Situation as _},
     resolver::{self, health::SoaProber},
-    store::Access,
     sys::clock::SystemClock,
 };
 
@@ -49,76 +46,8 @@ impl Places {
 }
 
 pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
-    let Some(settings) = settings(args) else { return Code::Failed };
     let places = Places::of(args);
-    let report = bounded(limit, started, move || pass(settings, &places, started, limit));
-    finish(args, &report)
-}
-
-/// Runs `work` on a thread of its own and waits no longer than the deadline: a system call that hangs hangs alone.
-pub(super) fn bounded(
-    limit: Duration,
-    started: Instant,
-    work: impl FnOnce() -> Report + Send + 'static,
-) -> Report {
-    let (sender, receiver) = mpsc::channel();
-    let spawned =
-        thread::Builder::new().name("pass".to_owned()).spawn(move || sender.send(work()).ok());
-    if let Err(error) = spawned {
-        return Report {
-            failures: vec![Failure::told(format!("no thread for the pass: {error}"), None)],
-            ..Report::default()
-        };
-    }
-    receiver.recv_timeout(limit.saturating_sub(started.elapsed())).unwrap_or_else(|_| Report {
-        failures: vec![Failure::told(
-            "the deadline came while the system kept the pass waiting",
-            None,
-        )],
-        ..Report::default()
-    })
-}
-
-/// Prints a pass's outcome.
-pub(super) fn finish(args: &Args, report: &Report) -> Code {
-    report.notices().for_each(print::notice);
-    for part in &report.registered {
-        for blocked in &part.blocked {
-            print::failure(&Failure::told(
-                format!("{} is left alone: {}", blocked.name, blocked.by),
-                Some(blocked.by.hint()),
-            ));
-        }
-    }
-    report.failures().for_each(print::failure);
-    if args.json {
-        print::data(ReportJson::of(report).render());
-    } else {
-        print::data(report);
-    }
-    if report.is_good() { Code::Done } else { Code::Failed }
-}
-
-fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
-    let deadline = deadline(started, limit);
-    report_of(on_host(
-        settings,
-        &places.state,
-        Access::ReadWrite,
-        Patience::default(),
-        async |host| both(host, places, deadline).await,
-    ))
-}
-
-/// The report of a pass, or of why there was none.
-pub(super) fn report_of(outcome: Result<(Report, Vec<String>), Vec<Failure>>) -> Report {
-    match outcome {
-        Ok((mut report, notices)) => {
-            report.notices.extend(notices);
-            report
-        }
-        Err(failures) => Report { failures, ..Report::default() },
-    }
+    carry_out(args, limit, started, async move |host, deadline| both(host, &places, deadline).await)
 }
 
 /// Registers and resolves side by side. The resolver does not wait long for facts: its last good list needs none.
@@ -136,7 +65,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         let known = known.clone();
         async move {
             match known.await.as_ref() {
-                Ok((known, None)) => known.servers(deadline).await,
+                Ok((known, None)) => host.servers(known, deadline).await,
                 Ok((_, Some(failure))) => Err(failure.as_ref().clone()),
                 Err(failures) => {
                     Err(failures.first().cloned().unwrap_or_else(|| Failure::told("unknown", None)))
@@ -192,7 +121,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         }
     };
     let (registered, resolved) = tokio::join!(register, resolve);
-    let mut report = Report { resolved, ..Report::default() };
+    let mut report = Report { resolved, inputs: host.inputs(), ..Report::default() };
     match registered {
         Ok(registered) => report.registered = registered,
         Err(failures) => report.failures = failures,

@@ -93,7 +93,7 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         BTreeSet::new()
     };
     let listed = if managed || names.iter().any(|name| known.needs_discovery(name)) {
-        known.servers(deadline).await
+        host.servers(&known, deadline).await
     } else {
         Ok(Vec::new())
     };

@@ -17,10 +17,10 @@ use crate::{
         report::Report,
         resolution::{Action, Mode, Resolved},
     },
-    core::servers::Ranked,
+    core::{ledger::Ledger, servers::Ranked},
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
-    store::Access,
+    store::{Access, last_pass::LastPass},
     sys::clock::SystemClock,
 };
 
@@ -33,6 +33,25 @@ struct Status {
     /// Seconds since the list of servers last changed.
     servers_age: Option<u64>,
     resolver: ResolverStatus,
+    last_pass: Option<Pass>,
+    inputs: Inputs,
+}
+
+/// The last pass of this boot.
+#[derive(Serialize)]
+struct Pass {
+    /// Seconds since it was over.
+    age: u64,
+    ok: bool,
+    summary: String,
+}
+
+/// Seconds since each input was read last; none for what this boot has not read.
+#[derive(Clone, Copy, Serialize)]
+struct Inputs {
+    metadata: Option<u64>,
+    tags: Option<u64>,
+    servers: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -81,7 +100,7 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
         }
         Ok((Err(failures), _)) | Err(failures) => return failed(&failures),
     };
-    let status = status(&ledger, &resolved);
+    let status = status(&ledger, &resolved, LastPass::load(&args.run_dir));
     print::data(if args.json {
         serde_json::to_string_pretty(&status).unwrap_or_default()
     } else {
@@ -95,14 +114,15 @@ fn failed(failures: &[Failure]) -> Code {
     Code::Failed
 }
 
-fn status(ledger: &crate::core::ledger::Ledger, resolved: &Resolved) -> Status {
+fn status(ledger: &Ledger, resolved: &Resolved, last_pass: Option<LastPass>) -> Status {
     let now = SystemClock.now();
+    let age = |at: u64| now.saturating_sub(at);
     let published = ledger.published.iter().flat_map(|(backend, names)| {
         names.iter().map(|(name, published)| Published {
             name: name.to_string(),
             backend: backend.clone(),
             confirmed: published.confirmed,
-            age: now.saturating_sub(published.at),
+            age: age(published.at),
         })
     });
     // What `in_use` says after a planned hand-over is what would be; what is there now is in the diff's old side.
@@ -126,12 +146,25 @@ fn status(ledger: &crate::core::ledger::Ledger, resolved: &Resolved) -> Status {
         instance_id: ledger.owner.as_ref().map(ToString::to_string),
         published: published.collect(),
         servers: usable.chain(left_out).collect(),
-        servers_age: ledger.servers.as_ref().map(|known| now.saturating_sub(known.at)),
+        servers_age: ledger.servers.as_ref().map(|known| age(known.at)),
         resolver: ResolverStatus {
             owner: resolved.owner.clone(),
             nameservers: nameservers.iter().map(ToString::to_string).collect(),
             up_to_date: !matches!(resolved.action, Action::Written { .. }),
         },
+        inputs: {
+            let pass = last_pass.clone().unwrap_or_default();
+            Inputs {
+                metadata: pass.metadata.map(age),
+                tags: pass.tags.map(age),
+                servers: pass.servers.map(age),
+            }
+        },
+        last_pass: last_pass.map(|LastPass { at, ok, summary, .. }| Pass {
+            age: age(at),
+            ok,
+            summary,
+        }),
     }
 }
 
@@ -163,6 +196,20 @@ fn text(status: &Status) -> String {
     if !status.resolver.owner.is_empty() {
         lines.push(format!("owner         {}", status.resolver.owner));
     }
+    let Inputs { metadata, tags, servers } = status.inputs;
+    let inputs = [("metadata", metadata), ("tags", tags), ("list of servers", servers)];
+    let inputs = inputs.map(|(what, age)| match age {
+        Some(age) => format!("{what} {age} s ago"),
+        None => format!("{what} not since the boot"),
+    });
+    lines.push(format!("inputs        {}", inputs.join(" · ")));
+    lines.push(match &status.last_pass {
+        Some(Pass { age, ok: true, summary }) => format!("last pass     {age} s ago: {summary}"),
+        Some(Pass { age, ok: false, summary }) => {
+            format!("last pass     {age} s ago, failed: {summary}")
+        }
+        None => "last pass     none since the boot".to_owned(),
+    });
     lines.join("\n")
 }
 

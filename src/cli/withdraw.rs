@@ -8,38 +8,22 @@ use std::{
 use super::{
     Code,
     args::Args,
-    once::{Places, abandoned, backends, bounded, finish, open, report_of},
-    wiring::{Host, deadline, failure_of, on_host, refused, settings},
+    once::{abandoned, backends, open},
+    pass::carry_out,
+    wiring::{Host, failure_of, refused},
 };
 use crate::{
     agent::{
         registration::{Registered, Registration},
         report::Report,
     },
-    config::settings::Settings,
     core::{naming::desire, ownership::OwnerId},
-    ec2::imds::Patience,
     ports::Failure,
-    store::Access,
     sys::clock::SystemClock,
 };
 
 pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
-    let Some(settings) = settings(args) else { return Code::Failed };
-    let places = Places::of(args);
-    let report = bounded(limit, started, move || pass(settings, &places, started, limit));
-    finish(args, &report)
-}
-
-fn pass(settings: Settings, places: &Places, started: Instant, limit: Duration) -> Report {
-    let deadline = deadline(started, limit);
-    report_of(on_host(
-        settings,
-        &places.state,
-        Access::ReadWrite,
-        Patience::default(),
-        async |host| withdraw(host, deadline).await,
-    ))
+    carry_out(args, limit, started, async |host, deadline| withdraw(host, deadline).await)
 }
 
 async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
@@ -64,7 +48,7 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     let desired = desire(&known.config.records, &facts).unwrap_or_default();
     let names = backends(&known, &desired, host.notebook);
     let needs_list = names.iter().any(|name| known.needs_discovery(name));
-    let listed = if needs_list { known.servers(deadline).await } else { Ok(Vec::new()) };
+    let listed = if needs_list { host.servers(&known, deadline).await } else { Ok(Vec::new()) };
     let nothing = BTreeMap::new();
     for name in names {
         let opened = match open(host, &known, &name, listed.clone()) {
@@ -99,6 +83,7 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     let lost = abandoned(&known, host.notebook);
     let unread = facts.tags.unread.iter().filter(|_| !lost.is_empty());
     report.failures.extend(unread.map(failure_of));
+    report.inputs = host.inputs();
     report.failures.extend(lost.iter().map(|text| {
         Failure::told(text, Some("put that backend back for as long as it takes to withdraw"))
     }));

@@ -15,6 +15,8 @@ pub struct Ledger {
     pub servers: Option<KnownServers>,
     /// Hardware addresses that the metadata service listed last.
     pub macs: Vec<String>,
+    /// The role whose credentials the metadata service gave last.
+    pub role: Option<String>,
     /// The zones that each backend found in Route 53, by id: two zones can have one name.
     pub zone_ids: BTreeMap<String, BTreeMap<String, Name>>,
 }
@@ -45,7 +47,8 @@ impl Ledger {
         if !is_anothers {
             return Self { owner: Some(owner.clone()), ..self };
         }
-        Self { owner: Some(owner.clone()), published: BTreeMap::new(), macs: Vec::new(), ..self }
+        let (published, macs) = (BTreeMap::new(), Vec::new());
+        Self { owner: Some(owner.clone()), published, macs, role: None, ..self }
     }
 
     /// Keeps what a backend knows of its zones now; nothing, for one that has none.

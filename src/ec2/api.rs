@@ -1,25 +1,14 @@
-//! How AWS is called: credentials of the instance's role, one HTTP client, and names looked up at the VPC's resolver only.
-//!
-//! The SDK's own metadata client is not used: it keeps a token that the service refuses, does not try refused connections
-//! again, and sends the token request through a proxy if one is set.
+//! How AWS is called: one HTTP client, names looked up at the VPC's resolver only, and tries that end inside a pass.
 
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use aws_config::{
-    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableCredentialsProvider,
-    retry::RetryConfig, timeout::TimeoutConfig,
-};
-use aws_credential_types::{
-    Credentials,
-    provider::{
-        self, ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future,
-    },
-};
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_smithy_http_client::{
     Builder, Connector,
     proxy::ProxyConfig,
@@ -30,16 +19,13 @@ use aws_smithy_runtime_api::client::{
     http::SharedHttpClient,
     runtime_components::RuntimeComponents,
 };
-use aws_smithy_types::{DateTime, date_time::Format};
-use serde::Deserialize;
 
-use super::imds::{Imds, Item};
+use super::credentials::InstanceCredentials;
 use crate::{
     core::{
         name::Name,
         rrset::{Rdata, RrType},
     },
-    ports::error::FactError,
     wire::{
         exchange::{Peer, Timing},
         message::{Question, Recursion, query},
@@ -51,7 +37,7 @@ use crate::{
 /// `plain` says that no endpoint is HTTPS; then the system's CA certificates, of which there are many, are not read.
 #[must_use]
 pub fn sdk_config(
-    imds: Arc<Imds>,
+    credentials: Arc<InstanceCredentials>,
     region: &str,
     vpc_resolver: &[SocketAddr],
     plain: bool,
@@ -64,11 +50,12 @@ pub fn sdk_config(
         .connect_timeout(Duration::from_millis(1500))
         .operation_attempt_timeout(Duration::from_secs(5))
         .build();
-    let credentials = SharedCredentialsProvider::new(InstanceCredentials { imds });
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
-        .credentials_provider(credentials)
+        .credentials_provider(SharedCredentialsProvider::from(
+            credentials as Arc<dyn ProvideCredentials>,
+        ))
         .http_client(http_client(VpcResolver { servers: vpc_resolver.into() }, plain))
         .retry_config(retry)
         .timeout_config(timeouts)
@@ -94,8 +81,6 @@ fn http_client(resolver: VpcResolver, plain: bool) -> SharedHttpClient {
 /// Tries of one call; throttled calls wait between them, with full jitter. The journeys try again until the pass's deadline,
 /// and between two calls of theirs they learn what is wrong: with many tries in here they would only see their time run out.
 const ATTEMPTS: u32 = 3;
-
-// ---- VpcResolver -------------------------------------------------------------------------------------------------------
 
 /// Looks names up at the VPC's resolver, and nowhere else.
 #[derive(Clone)]
@@ -163,75 +148,4 @@ fn address(value: &Rdata) -> Option<IpAddr> {
 const LOOKUP: Timing =
     Timing { retransmit: Duration::from_millis(300), limit: Duration::from_millis(1200) };
 
-// ---- InstanceCredentials -----------------------------------------------------------------------------------------------
-
-/// The environment's credentials if there are any (tests, containers), or those of the instance's role.
-#[derive(Debug)]
-struct InstanceCredentials {
-    imds: Arc<Imds>,
-}
-
-impl ProvideCredentials for InstanceCredentials {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async move {
-            match EnvironmentVariableCredentialsProvider::new().provide_credentials().await {
-                Err(CredentialsError::CredentialsNotLoaded(_)) => self.of_role().await,
-                answer => answer,
-            }
-        })
-    }
-}
-
-impl InstanceCredentials {
-    async fn of_role(&self) -> provider::Result {
-        let unknown = |error: FactError| CredentialsError::provider_error(error);
-        let roles = self.imds.get(ROLES).await.map_err(unknown)?.lines();
-        let role = roles
-            .first()
-            .ok_or_else(|| CredentialsError::not_loaded("the instance has no instance profile"))?;
-        let document = match self.imds.get(&format!("{ROLES}{role}")).await.map_err(unknown)? {
-            Item::Present(document) => document,
-            Item::Absent => {
-                return Err(CredentialsError::not_loaded(format!(
-                    "role {role} has no credentials yet"
-                )));
-            }
-        };
-        let unusable = |_| {
-            CredentialsError::unhandled(format!("the credentials of role {role} cannot be read"))
-        };
-        let found: RoleCredentials = serde_json::from_str(&document).map_err(unusable)?;
-        if found.code != "Success" {
-            return Err(CredentialsError::not_loaded(format!(
-                "the credentials of role {role}: {}",
-                found.code
-            )));
-        }
-        let ends = DateTime::from_str(&found.expiration, Format::DateTime).ok();
-        let ends = ends.and_then(|time| SystemTime::try_from(time).ok());
-        Ok(Credentials::new(
-            found.access_key_id,
-            found.secret_access_key,
-            Some(found.token),
-            ends,
-            "instance role",
-        ))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RoleCredentials {
-    code: String,
-    access_key_id: String,
-    secret_access_key: String,
-    token: String,
-    expiration: String,
-}
-
 type Source = Box<dyn std::error::Error + Send + Sync>;
-
-const ROLES: &str = "meta-data/iam/security-credentials/";

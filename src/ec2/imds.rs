@@ -116,13 +116,20 @@ impl Imds {
         self.patiently(move || self.get_once(path)).await
     }
 
+    /// Gets a session token, if there is none yet: one for all the requests that follow side by side.
+    ///
+    /// # Errors
+    /// The service gives none.
+    pub async fn prepare(&self) -> Result<(), FactError> {
+        self.patiently(|| self.token()).await.map(drop)
+    }
+
     /// Reads items side by side; fails if any of them is unknown.
     ///
     /// # Errors
     /// It is not known whether one of the items is there.
     pub async fn get_all(&self, paths: &[String]) -> Result<Vec<Item>, FactError> {
-        // One token for all of them, rather than one each.
-        self.patiently(|| self.token()).await?;
+        self.prepare().await?;
         futures_util::future::try_join_all(paths.iter().map(|path| self.get(path))).await
     }
 

@@ -1,6 +1,7 @@
 //! EC2: who this host is, and which DNS servers the fleet has.
 
 pub mod api;
+pub mod credentials;
 pub mod facts;
 pub mod imds;
 pub mod tags;

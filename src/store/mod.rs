@@ -4,6 +4,7 @@
 //! since the zone is the truth and the file a hint. Processes that change it take turns by a lock on a file beside it: a
 //! lock on the file itself would be lost with the rename that replaces it.
 
+pub mod last_pass;
 pub mod v1;
 
 use std::{

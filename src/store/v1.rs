@@ -42,6 +42,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
             at: known.at,
         }),
         macs: file.macs,
+        role: file.role,
         zone_ids: zone_ids.collect::<Result<_, _>>()?,
     })
 }
@@ -66,6 +67,7 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
             servers: known.servers.iter().cloned().map(Into::into).collect(),
         }),
         macs: ledger.macs.clone(),
+        role: ledger.role.clone(),
         zone_ids: ledger
             .zone_ids
             .iter()
@@ -109,6 +111,8 @@ struct File {
     servers: Option<Servers>,
     #[serde(default)]
     macs: Vec<String>,
+    #[serde(default)]
+    role: Option<String>,
     #[serde(default)]
     zone_ids: BTreeMap<String, BTreeMap<String, String>>,
 }

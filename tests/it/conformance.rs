@@ -24,6 +24,7 @@ use tagalong::{
     },
     ec2::{
         api::sdk_config,
+        credentials::InstanceCredentials,
         imds::{Imds, Patience},
     },
     ports::{Backend, error::BackendError},
@@ -113,7 +114,12 @@ fn route53() -> Subject {
         lab.world.put_zone(HostedZone::new(id, zone));
     }
     let imds = Arc::new(Imds::new(&lab.metadata, Patience::default()));
-    let shared = sdk_config(imds, "us-east-1", &[lab.vpc_resolver], true);
+    let shared = sdk_config(
+        Arc::new(InstanceCredentials::new(imds, None)),
+        "us-east-1",
+        &[lab.vpc_resolver],
+        true,
+    );
     let known = [("corp.internal", "ZCORP"), ("10.in-addr.arpa", "ZREV")];
     let settings = Settings {
         zone_id: None,

@@ -11,6 +11,7 @@
 mod architecture;
 mod authority;
 mod conformance;
+mod credentials;
 mod golden;
 mod imds;
 mod localstack;

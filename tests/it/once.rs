@@ -204,6 +204,18 @@ const UNREGISTERED: [Breakage; 11] = [
 ];
 
 #[test]
+fn a_tag_that_is_wrong_leaves_the_other_tags_in_force_for_the_resolver() {
+    let whole = whole();
+    whole.lab.resolve_only("fallback = \"none\"");
+    whole.tag("tagalong:record.ttl", "x");
+    whole.tag("tagalong:resolver.options", "timeout:3");
+    let run = whole.lab.once_fails().says(&["tag tagalong:record.ttl: `x` is not"]);
+    assert!(whole.is_resolving(), "{run}");
+    let file = whole.lab.resolv_conf();
+    assert!(file.contains("options timeout:3\n"), "{file}");
+}
+
+#[test]
 fn a_registration_that_fails_does_not_stop_the_resolver() {
     for (what, breakage) in UNREGISTERED {
         let whole = whole();

@@ -108,6 +108,55 @@ fn status_tells_what_is_published_which_servers_are_in_use_and_who_owns_the_reso
 }
 
 #[test]
+fn status_says_how_old_each_input_is_and_how_the_last_pass_went() {
+    let whole = whole();
+    let never = whole.lab.tagalong(&["status"]).expect_code(0);
+    never.prints(&[
+        "metadata not since the boot · tags not since the boot · list of servers not since the boot",
+        "last pass     none since the boot",
+    ]);
+    whole.lab.once();
+    let file = whole.lab.path("run/last-pass.json");
+    let mut pass: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+    for input in ["at", "metadata", "tags", "servers"] {
+        pass[input] = (pass[input].as_u64().unwrap() - 1000).into();
+    }
+    std::fs::write(&file, pass.to_string()).unwrap();
+    let ages = |status: &serde_json::Value| {
+        let age = |input: &str| status["inputs"][input].as_u64().unwrap() >= 1000;
+        [age("metadata"), age("tags"), age("servers")]
+    };
+    let status = whole.lab.tagalong(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(ages(&status), [true; 3]);
+    assert!(status["last_pass"]["age"].as_u64().unwrap() >= 1000);
+    assert_eq!(status["last_pass"]["ok"], true);
+
+    // What a pass could not read keeps its age.
+    whole.lab.world.set_denied_actions(["ec2:*"]);
+    whole.lab.once();
+    let status = whole.lab.tagalong(&["status", "--json"]).expect_code(0).json();
+    assert_eq!(ages(&status), [false, false, true]);
+    let summary = status["last_pass"]["summary"].as_str().unwrap();
+    assert!(summary.contains("internal: 2 unchanged · resolvers"), "{summary}");
+
+    whole.lab.file("tsig.key", "nonsense");
+    whole.lab.once_fails();
+    whole.lab.tagalong(&["status"]).expect_code(0).prints(&["s ago, failed: internal: failed"]);
+}
+
+#[test]
+fn a_run_directory_that_cannot_be_written_is_said_and_is_no_failure() {
+    let whole = whole();
+    whole.lab.file("run", "in the way");
+    whole
+        .lab
+        .once()
+        .says(&["note: `status` will not know of this pass: ", "/run cannot be written"]);
+    assert!(whole.is_published());
+}
+
+#[test]
 fn status_needs_neither_metadata_nor_aws() {
     let mut whole = whole();
     whole.lab.once();

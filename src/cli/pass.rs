@@ -1,0 +1,118 @@
+//! A verb that changes something: one pass on a thread of its own, never longer than its deadline, then its report.
+
+use std::{
+    io,
+    path::Path,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Code,
+    args::Args,
+    print,
+    status::ReportJson,
+    wiring::{Host, deadline, on_host, settings},
+};
+use crate::{
+    agent::report::{Inputs, Report},
+    ec2::imds::Patience,
+    ports::{Clock as _, Failure},
+    store::{Access, last_pass::LastPass},
+    sys::clock::SystemClock,
+};
+
+/// Does `work` on this host until the deadline at the latest, and says how it went.
+pub(super) fn carry_out(
+    args: &Args,
+    limit: Duration,
+    started: Instant,
+    work: impl AsyncFnOnce(&Host<'_>, tokio::time::Instant) -> Report + Send + 'static,
+) -> Code {
+    let Some(settings) = settings(args) else { return Code::Failed };
+    let state = args.state_dir.clone();
+    let deadline = deadline(started, limit);
+    let pass = move || {
+        let patience = Patience::default();
+        report_of(on_host(settings, &state, Access::ReadWrite, patience, async |host| {
+            work(host, deadline).await
+        }))
+    };
+    finish(args, bounded(limit, started, pass))
+}
+
+/// Runs `work` on a thread of its own and waits no longer than the deadline: a system call that hangs hangs alone.
+fn bounded(
+    limit: Duration,
+    started: Instant,
+    work: impl FnOnce() -> Report + Send + 'static,
+) -> Report {
+    let (sender, receiver) = mpsc::channel();
+    let spawned =
+        thread::Builder::new().name("pass".to_owned()).spawn(move || sender.send(work()).ok());
+    if let Err(error) = spawned {
+        return Report {
+            failures: vec![Failure::told(format!("no thread for the pass: {error}"), None)],
+            ..Report::default()
+        };
+    }
+    receiver.recv_timeout(limit.saturating_sub(started.elapsed())).unwrap_or_else(|_| Report {
+        failures: vec![Failure::told(
+            "the deadline came while the system kept the pass waiting",
+            None,
+        )],
+        ..Report::default()
+    })
+}
+
+/// Prints a pass's outcome, and leaves it for `status`.
+fn finish(args: &Args, mut report: Report) -> Code {
+    if let Err(error) = leave(&args.run_dir, &report) {
+        report.notices.push(format!(
+            "`status` will not know of this pass: {} cannot be written: {error}",
+            args.run_dir.display()
+        ));
+    }
+    report.notices().for_each(print::notice);
+    for part in &report.registered {
+        for blocked in &part.blocked {
+            print::failure(&Failure::told(
+                format!("{} is left alone: {}", blocked.name, blocked.by),
+                Some(blocked.by.hint()),
+            ));
+        }
+    }
+    report.failures().for_each(print::failure);
+    if args.json {
+        print::data(ReportJson::of(&report).render());
+    } else {
+        print::data(&report);
+    }
+    if report.is_good() { Code::Done } else { Code::Failed }
+}
+
+fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
+    let before = LastPass::load(run_dir).unwrap_or_default();
+    let Inputs { metadata, tags, servers } = report.inputs;
+    LastPass {
+        at: SystemClock.now(),
+        ok: report.is_good(),
+        summary: report.to_string(),
+        metadata: metadata.or(before.metadata),
+        tags: tags.or(before.tags),
+        servers: servers.or(before.servers),
+    }
+    .save(run_dir)
+}
+
+/// The report of a pass, or of why there was none.
+fn report_of(outcome: Result<(Report, Vec<String>), Vec<Failure>>) -> Report {
+    match outcome {
+        Ok((mut report, notices)) => {
+            report.notices.extend(notices);
+            report
+        }
+        Err(failures) => Report { failures, ..Report::default() },
+    }
+}
