@@ -170,12 +170,26 @@ impl fmt::Debug for Name {
 impl Ord for Name {
     /// Canonical order, RFC 4034 section 6.1: a zone's names stand together, the apex first.
     fn cmp(&self, other: &Self) -> Ordering {
-        if self.0 == other.0 {
-            Ordering::Equal
-        } else {
-            self.labels().rev().cmp(other.labels().rev())
+        let (own, others) = (self.0.as_bytes(), other.0.as_bytes());
+        let pairs = own.iter().rev().zip(others.iter().rev());
+        let common = pairs.take_while(|(one, another)| one == another).count();
+        let (own_end, others_end) = (own.len() - common, others.len() - common);
+        match (own_end, others_end) {
+            (0, 0) => Ordering::Equal,
+            // The one is the end of the other: its ancestor, if a label ends there.
+            (0, end) if others.get(end - 1) == Some(&b'.') => Ordering::Less,
+            (end, 0) if own.get(end - 1) == Some(&b'.') => Ordering::Greater,
+            _ => label_around(&self.0, own_end).cmp(label_around(&other.0, others_end)),
         }
     }
+}
+
+/// The label that the octet at `index`, or the one before it, is part of.
+fn label_around(text: &str, index: usize) -> &[u8] {
+    let (before, after) = text.as_bytes().split_at(index);
+    let start = before.iter().rposition(|octet| *octet == b'.').map_or(0, |dot| dot + 1);
+    let end = after.iter().position(|octet| *octet == b'.').map_or(text.len(), |dot| index + dot);
+    text.as_bytes().get(start..end).unwrap_or_default()
 }
 
 impl PartialOrd for Name {
@@ -299,5 +313,19 @@ mod tests {
         let mut names = [name("z.b"), name("a.c"), name("b"), name("a.b"), name("c")];
         names.sort();
         assert_eq!(names.map(|name| name.to_string()), ["b.", "a.b.", "z.b.", "c.", "a.c."]);
+    }
+
+    #[test]
+    fn the_order_is_that_of_the_labels_from_the_last() {
+        let texts = [
+            ".", "b", "ab", "a.b", "ba.b", "b.b", "z.a.b", "b-a", "b-.b", "a.b-", "bb", "a.bb", "c",
+        ];
+        for one in texts {
+            for other in texts {
+                let (one, other) = (name(one), name(other));
+                let expect = one.labels().rev().cmp(other.labels().rev());
+                assert_eq!(one.cmp(&other), expect, "{one} {other}");
+            }
+        }
     }
 }

@@ -67,11 +67,17 @@ pub enum Ownership {
 /// Whose `name` is to `owner`.
 #[must_use]
 pub fn ownership(name: &Name, owner: &OwnerId, observed: &Records) -> Ownership {
-    let mut sets = records_at(name, observed).peekable();
+    ownership_of(owner, records_at(name, observed).map(|(_, set)| set))
+}
+
+/// Whose the name is to `owner` at which `sets` stand, and no others.
+#[must_use]
+pub fn ownership_of<'a>(owner: &OwnerId, sets: impl IntoIterator<Item = &'a Rrset>) -> Ownership {
+    let mut sets = sets.into_iter().peekable();
     if sets.peek().is_none() {
         return Ownership::Vacant;
     }
-    let owners = sets.flat_map(|(_, set)| set.values.iter()).filter_map(OwnerId::of_marker);
+    let owners = sets.flat_map(|set| &set.values).filter_map(OwnerId::of_marker);
     let mut found = Ownership::Foreign;
     for marked in owners {
         if &marked != owner {

@@ -10,14 +10,15 @@
 //! A plan is a pure function of its inputs, and the plan of its own result is empty.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, btree_map},
     fmt,
+    iter::Peekable,
 };
 
 use super::{
     name::Name,
     naming::{Reverse, Wish},
-    ownership::{OwnerId, Ownership, marked, ownership, unmarked},
+    ownership::{OwnerId, Ownership, marked, ownership_of, unmarked},
     reason::{Obstacle, Reason},
     rrset::{Records, RrType, Rrset, RrsetKey},
 };
@@ -119,8 +120,10 @@ pub fn plan(
         change.guards.extend(guards);
         change.swaps.extend(swaps);
     };
+    let mut walk = Walk::through(observed);
     for (name, wish) in desired {
-        let Some(zone) = observed.zones.get(name) else {
+        let (zone, here) = walk.to(name);
+        let Some(zone) = zone else {
             match wish.reverse {
                 Reverse::IfServed => {
                     plan.skipped.push((name.clone(), Reason::Unserved(name.clone())));
@@ -131,16 +134,18 @@ pub fn plan(
             }
             continue;
         };
-        match publish(owner, name, wish, &observed.records) {
+        match publish(owner, name, wish, &here) {
             Ok((_, swaps)) if swaps.is_empty() => plan.unchanged.push(name.clone()),
             Ok(change) => put(zone, change),
             Err(by) => plan.blocked.push(Blocked { name: name.clone(), by }),
         }
     }
+    let mut walk = Walk::through(observed);
     for name in retired.iter().filter(|name| !desired.contains_key(name)) {
-        let ours = ownership(name, owner, &observed.records) == Ownership::Ours;
-        match observed.zones.get(name) {
-            Some(zone) if ours => put(zone, retire(owner, name, &observed.records)),
+        let (zone, here) = walk.to(name);
+        let ours = ownership_of(owner, here.values().copied()) == Ownership::Ours;
+        match zone {
+            Some(zone) if ours => put(zone, retire(owner, name, &here)),
             Some(_) => plan.gone.push(name.clone()),
             // Its zone may come back, and what is ours there with it: it is not forgotten.
             None => plan.unreached.push(name.clone()),
@@ -150,20 +155,46 @@ pub fn plan(
     plan
 }
 
+/// The RRsets at one name, by type.
+type Standing<'a> = BTreeMap<RrType, &'a Rrset>;
+
+/// Goes through what was observed in the order of names, which is that of the wanted ones: a search for each name would
+/// make many names cost more than their number.
+struct Walk<'a> {
+    zones: Peekable<btree_map::Iter<'a, Name, Name>>,
+    records: Peekable<btree_map::Iter<'a, RrsetKey, Rrset>>,
+}
+
+impl<'a> Walk<'a> {
+    fn through(observed: &'a Observed) -> Self {
+        let (zones, records) = (observed.zones.iter(), observed.records.iter());
+        Self { zones: zones.peekable(), records: records.peekable() }
+    }
+
+    /// The zone of `name` and what stands at it; `name` comes after all that were asked for before.
+    fn to(&mut self, name: &Name) -> (Option<&'a Name>, Standing<'a>) {
+        while self.zones.next_if(|(at, _)| *at < name).is_some() {}
+        while self.records.next_if(|(key, _)| key.name < *name).is_some() {}
+        let zone = self.zones.next_if(|(at, _)| *at == name).map(|(_, zone)| zone);
+        let here = std::iter::from_fn(|| self.records.next_if(|(key, _)| key.name == *name));
+        (zone, here.map(|(key, set)| (key.rtype, set)).collect())
+    }
+}
+
 /// What one wanted name takes: nothing when it is right already.
 fn publish(
     owner: &OwnerId,
     name: &Name,
     wish: &Wish,
-    observed: &Records,
+    here: &Standing<'_>,
 ) -> Result<(Vec<Guard>, Vec<RrsetSwap>), Obstacle> {
-    let because = match ownership(name, owner, observed) {
+    let because = match ownership_of(owner, here.values().copied()) {
         Ownership::Vacant => Reason::Vacant,
         Ownership::Ours => Reason::Ours,
         Ownership::Theirs(other) => return Err(Obstacle::Theirs(other)),
         Ownership::Foreign => return Err(Obstacle::Foreign),
     };
-    if observed.contains_key(&RrsetKey::new(name.clone(), RrType::Cname)) {
+    if here.contains_key(&RrType::Cname) {
         return Err(Obstacle::Alias);
     }
     let mut swaps = Vec::new();
@@ -171,47 +202,51 @@ fn publish(
         let values =
             wish.values.iter().filter(|value| value.rtype() == rtype).cloned().collect::<Vec<_>>();
         let after = (!values.is_empty()).then(|| Rrset::new(wish.ttl, values));
-        swaps.extend(swap(name, rtype, observed, after, &because));
+        swaps.extend(swap(name, rtype, here, after, &because));
     }
     if because == Reason::Vacant {
         let marker = Some(marked(None, owner, wish.ttl));
-        swaps.extend(swap(name, RrType::Txt, observed, marker, &because));
+        swaps.extend(swap(name, RrType::Txt, here, marker, &because));
         return Ok((vec![Guard::NameNotInUse(name.clone())], swaps));
     }
-    Ok((still_ours(name, observed, &swaps), swaps))
+    Ok((still_ours(name, here, &swaps), swaps))
 }
 
 /// What taking back one of our names takes.
-fn retire(owner: &OwnerId, name: &Name, observed: &Records) -> (Vec<Guard>, Vec<RrsetSwap>) {
+fn retire(owner: &OwnerId, name: &Name, here: &Standing<'_>) -> (Vec<Guard>, Vec<RrsetSwap>) {
     let mut swaps = MANAGED
         .iter()
-        .filter_map(|rtype| swap(name, *rtype, observed, None, &Reason::Retired))
+        .filter_map(|rtype| swap(name, *rtype, here, None, &Reason::Retired))
         .collect::<Vec<_>>();
-    let marker = observed.get(&RrsetKey::new(name.clone(), RrType::Txt));
-    let after = marker.and_then(|set| unmarked(set, owner));
-    swaps.extend(swap(name, RrType::Txt, observed, after, &Reason::Retired));
+    let after = here.get(&RrType::Txt).and_then(|set| unmarked(set, owner));
+    swaps.extend(swap(name, RrType::Txt, here, after, &Reason::Retired));
     (Vec::new(), swaps)
 }
 
 fn swap(
     name: &Name,
     rtype: RrType,
-    observed: &Records,
+    here: &Standing<'_>,
     after: Option<Rrset>,
     because: &Reason,
 ) -> Option<RrsetSwap> {
-    let key = RrsetKey::new(name.clone(), rtype);
-    let before = observed.get(&key).cloned();
-    (before != after).then(|| RrsetSwap { key, before, after, because: because.clone() })
+    let before = here.get(&rtype).copied();
+    (before != after.as_ref()).then(|| RrsetSwap {
+        key: RrsetKey::new(name.clone(), rtype),
+        before: before.cloned(),
+        after,
+        because: because.clone(),
+    })
 }
 
 /// The conditions under which a name that was ours still is, and can still take addresses.
-fn still_ours(name: &Name, observed: &Records, swaps: &[RrsetSwap]) -> Vec<Guard> {
+fn still_ours(name: &Name, here: &Standing<'_>, swaps: &[RrsetSwap]) -> Vec<Guard> {
     if swaps.is_empty() {
         return Vec::new();
     }
-    let marker = RrsetKey::new(name.clone(), RrType::Txt);
-    let unchanged = observed.get(&marker).map(|set| Guard::Unchanged(marker, set.clone()));
+    let unchanged = here
+        .get(&RrType::Txt)
+        .map(|set| Guard::Unchanged(RrsetKey::new(name.clone(), RrType::Txt), (*set).clone()));
     // A server ignores an address that is added beside an alias, and answers NOERROR (RFC 2136 section 3.4.2.2).
     let no_alias = Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname));
     unchanged.into_iter().chain([no_alias]).collect()
