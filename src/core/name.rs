@@ -126,6 +126,15 @@ impl Name {
         (self.0 != ".").then(|| if rest.is_empty() { Self::root() } else { Self(rest.to_owned()) })
     }
 
+    /// The name with `label` in front.
+    ///
+    /// # Errors
+    /// The label is empty or too long, or the name then is.
+    pub fn child(&self, label: &str) -> Result<Self, NameError> {
+        let labels = std::iter::once(label.as_bytes().to_vec()).chain(self.wire_labels());
+        Self::from_labels(labels)
+    }
+
     /// Whether the name stands in `in-addr.arpa.` or `ip6.arpa.`.
     #[must_use]
     pub fn is_reverse(&self) -> bool {

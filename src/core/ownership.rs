@@ -88,6 +88,12 @@ pub fn ownership_of<'a>(owner: &OwnerId, sets: impl IntoIterator<Item = &'a Rrse
     found
 }
 
+/// Whether any of the records is an owner's marker.
+#[must_use]
+pub fn is_marked(records: &Records) -> bool {
+    records.values().flat_map(|set| &set.values).any(|value| OwnerId::of_marker(value).is_some())
+}
+
 /// The RRsets at `name`.
 pub fn records_at<'a>(
     name: &'a Name,

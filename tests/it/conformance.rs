@@ -267,6 +267,39 @@ fn an_alias_and_types_that_we_do_not_know_are_seen() {
 }
 
 #[test]
+fn a_name_for_which_only_a_wildcard_answers_is_vacant() {
+    for kind in [("A", "10.9.9.9"), ("CNAME", "elsewhere.example."), ("MX", "10 mx.example.")] {
+        for_each(|subject| {
+            (subject.plant)("*.corp.internal.", kind.0, &[kind.1]);
+            for at in [WEB, "a.b.corp.internal."] {
+                let seen = subject.see(&[at]);
+                assert_eq!(seen.zones.get(&name(at)), Some(&name("corp.internal")), "{kind:?}");
+                assert_eq!(seen.records, Records::new(), "{kind:?}");
+                subject.apply(&create(at, &[a(1)])).unwrap();
+                assert_eq!(subject.see(&[at]).records, after(&create(at, &[a(1)])));
+            }
+        });
+    }
+}
+
+#[test]
+fn a_name_that_holds_what_a_wildcard_holds_is_not_vacant() {
+    for_each(|subject| {
+        for at in ["*.corp.internal.", WEB] {
+            (subject.plant)(at, "A", &["10.9.9.9"]);
+        }
+        subject.see(&[WEB]);
+        assert!(matches!(subject.apply(&create(WEB, &[a(2)])), Err(BackendError::Conflict { .. })));
+        let seen = subject.see(&[WEB]).records;
+        assert_eq!(seen, Records::from([(key(WEB, RrType::A), Rrset::new(60, [nine()]))]));
+    });
+}
+
+fn nine() -> Rdata {
+    Rdata::A([10, 9, 9, 9].into())
+}
+
+#[test]
 fn names_and_texts_of_any_octets_come_through() {
     for_each(|subject| {
         let odd = Rrset::new(

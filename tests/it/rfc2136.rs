@@ -42,6 +42,27 @@ fn a_host_that_boots_has_its_address_its_reverse_and_its_marker_in_the_zone() {
 }
 
 #[test]
+fn a_host_below_a_wildcard_gets_its_own_name_and_one_that_stands_there_is_left_alone() {
+    Authority::each(|authority, key| {
+        authority.add(ZONE, "*.corp.internal. 60 A 10.9.9.9");
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], key, "");
+        lab.once();
+        assert_eq!(authority.read(NAME, "A"), ["10.0.1.23"]);
+        assert_eq!(authority.read("web-2.corp.internal.", "A"), ["10.9.9.9"]);
+
+        authority.add(ZONE, "web-2.corp.internal. 60 A 10.9.9.9");
+        lab.world.update_instance(US, |host| {
+            host.tags.insert("Name".into(), "web-2".into());
+        });
+        lab.once_fails().says(&[
+            "web-2.corp.internal. is left alone: it holds records without an owner marker",
+        ]);
+        assert_eq!(authority.read("web-2.corp.internal.", "A"), ["10.9.9.9"]);
+    });
+}
+
+#[test]
 fn a_second_pass_sends_no_update() {
     Authority::each(|authority, key| {
         let lab = Lab::new();

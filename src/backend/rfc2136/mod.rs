@@ -22,7 +22,7 @@ use self::observe::Seen;
 use crate::{
     core::{
         name::Name,
-        plan::{Observed, ZoneChange},
+        plan::{Guard, Observed, ZoneChange},
     },
     ports::{Backend, error::BackendError},
     sys::clock::now,
@@ -43,6 +43,8 @@ pub struct Rfc2136 {
     zones: Mutex<BTreeMap<Name, Home>>,
     /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
     primaries: Mutex<BTreeMap<Name, SocketAddr>>,
+    /// Names that an update found in use.
+    in_use: Mutex<BTreeSet<Name>>,
 }
 
 /// Where a zone is at home.
@@ -56,8 +58,9 @@ impl Rfc2136 {
     /// The backend `name` with these servers.
     #[must_use]
     pub fn new(name: &str, servers: Vec<SocketAddr>, key: Option<TsigKey>) -> Self {
-        let (zones, primaries) = (Mutex::default(), Mutex::default());
-        Self { name: name.to_owned(), servers, key, zones, primaries }
+        let name = name.to_owned();
+        let (zones, primaries, in_use) = Default::default();
+        Self { name, servers, key, zones, primaries, in_use }
     }
 
     fn peer(&self, server: SocketAddr) -> Peer<'_> {
@@ -77,6 +80,21 @@ impl Rfc2136 {
     /// The primary that a secondary of the zone led to.
     fn led_to(&self, zone: &Name) -> Option<SocketAddr> {
         self.primaries.lock().ok()?.get(zone).copied()
+    }
+
+    fn is_in_use(&self, name: &Name) -> bool {
+        self.in_use.lock().is_ok_and(|names| names.contains(name))
+    }
+
+    /// Remembers which names a lost race may have been about.
+    fn note_in_use(&self, guards: &[Guard]) {
+        let names = guards.iter().filter_map(|guard| match guard {
+            Guard::NameNotInUse(name) => Some(name.clone()),
+            Guard::Unchanged(..) | Guard::Absent(_) => None,
+        });
+        if let Ok(mut in_use) = self.in_use.lock() {
+            in_use.extend(names);
+        }
     }
 
     /// Asks the servers, each a moment after the one before it, so that a silent one costs little; the first that can tell
@@ -116,6 +134,7 @@ impl Rfc2136 {
         match answer.rcode {
             Rcode::NOERROR => Ok(()),
             Rcode::YXDOMAIN | Rcode::YXRRSET | Rcode::NXRRSET | Rcode::NXDOMAIN => {
+                self.note_in_use(&change.guards);
                 Err(BackendError::Conflict { zone: zone.clone() })
             }
             rcode => Err(answered(server, rcode, zone, "update")),

@@ -6,7 +6,7 @@ use super::{Rfc2136, answered};
 use crate::{
     core::{
         name::Name,
-        ownership::records_at,
+        ownership::{is_marked, records_at},
         rrset::{Rdata, Records, RrType, RrsetKey},
     },
     ports::error::BackendError,
@@ -62,26 +62,63 @@ impl Rfc2136 {
         }
         self.look_closer(server, &mut seen).await?;
         self.look_past_aliases(server, &mut seen).await?;
+        self.look_past_wildcards(server, &mut seen).await?;
         Ok(seen)
     }
 
-    /// An alias answers in place of its zone's SOA. It is never a zone's apex, so its parent is in the same zone.
+    /// Records that nobody marked may be a wildcard's (RFC 4592): then the name itself is vacant. A name can also hold the same
+    /// as a wildcard above it; then the update that takes it for vacant changes nothing, and here it is not passed over again.
+    async fn look_past_wildcards(
+        &self,
+        server: SocketAddr,
+        seen: &mut [Seen],
+    ) -> Result<(), BackendError> {
+        for one in seen.iter_mut().filter(|one| one.authoritative && !is_marked(&one.records)) {
+            let Some(zone) = one.soa.as_ref().map(|soa| &soa.zone) else { continue };
+            if one.records.is_empty() || self.is_in_use(&one.name) {
+                continue;
+            }
+            let ancestors = std::iter::successors(one.name.parent(), Name::parent);
+            let wildcards = ancestors.take_while(|above| above.is_within(zone));
+            let wildcards = wildcards.filter_map(|above| above.child("*").ok()).collect::<Vec<_>>();
+            let types = one.records.keys().map(|key| key.rtype).collect::<Vec<_>>();
+            let questions = wildcards.iter().flat_map(|wildcard| {
+                types.iter().map(move |rtype| (wildcard, Question::Type(*rtype)))
+            });
+            let answers = self.ask(server, &questions.collect::<Vec<_>>()).await?;
+            let is_source = |wildcard: &Name, answers: &[Response]| {
+                types.iter().zip(answers).all(|(rtype, answer)| {
+                    let source = answer.answers.get(&RrsetKey::new(wildcard.clone(), *rtype));
+                    let found = one.records.get(&RrsetKey::new(one.name.clone(), *rtype));
+                    source.zip(found).is_some_and(|(source, found)| source.values == found.values)
+                })
+            };
+            let mut answers = wildcards.iter().zip(answers.chunks(types.len()));
+            if answers.any(|(wildcard, answers)| is_source(wildcard, answers)) {
+                one.records.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// An alias answers in place of its zone's SOA. It is never a zone's apex, so its parent is in the same zone; that can be
+    /// an alias too, where a wildcard makes both.
     async fn look_past_aliases(
         &self,
         server: SocketAddr,
         seen: &mut [Seen],
     ) -> Result<(), BackendError> {
         for one in seen.iter_mut().filter(|one| one.soa.is_none()) {
-            let alias = RrsetKey::new(one.name.clone(), RrType::Cname);
-            let Some(parent) = one.name.parent().filter(|_| one.records.contains_key(&alias))
-            else {
-                continue;
-            };
-            let answers = self.ask(server, &[(&parent, Question::Soa)]).await?;
-            one.soa = answers
-                .into_iter()
-                .find_map(|answer| answer.soa)
-                .filter(|soa| parent.is_within(&soa.zone));
+            let mut is_alias =
+                one.records.contains_key(&RrsetKey::new(one.name.clone(), RrType::Cname));
+            let mut ancestors = std::iter::successors(one.name.parent(), Name::parent);
+            while let Some(above) = ancestors.next().filter(|_| is_alias && one.soa.is_none()) {
+                let answers = self.ask(server, &[(&above, Question::Soa)]).await?;
+                let Some(answer) = answers.into_iter().next() else { break };
+                is_alias =
+                    answer.answers.contains_key(&RrsetKey::new(above.clone(), RrType::Cname));
+                one.soa = answer.soa.filter(|soa| above.is_within(&soa.zone));
+            }
         }
         Ok(())
     }
