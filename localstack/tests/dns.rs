@@ -7,6 +7,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "dns/bind.rs"]
+mod bind;
 #[path = "dns/black_hole.rs"]
 mod black_hole;
 #[path = "dns/faults.rs"]

@@ -8,33 +8,36 @@ use super::{
     Code,
     args::{Args, ConfigVerb},
     print,
-    wiring::{failure_of, on_host, settings},
+    wiring::{failure_of, on_host, read},
 };
 use crate::{
-    config::{Config, effective, settings::Settings},
+    config::{
+        BackendConfig, Config, effective,
+        secret::{exposure, tsig_key},
+        settings::{ConfigError, Origin, Settings},
+    },
     ec2::imds::Patience,
+    ports::chain,
     store::Access,
 };
 
 pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
-    let Some(mut settings) = settings(args) else { return Code::Failed };
-    if !add_tags(args, &mut settings) {
-        return Code::Failed;
-    }
-    if verb == ConfigVerb::Show {
-        show(args, &settings);
-    }
-    match Config::of(&settings) {
-        Ok(config) => {
-            if verb == ConfigVerb::Check {
-                print::data(format!(
-                    "the configuration can be used: {} record(s), {} backend(s)",
-                    config.records.len(),
-                    config.backends.len()
-                ));
-            }
-            Code::Done
+    let checked = complete(args).and_then(|settings| {
+        if verb == ConfigVerb::Show {
+            show(args, &settings);
         }
+        let config = Config::of(&settings)?;
+        let errors = match verb {
+            ConfigVerb::Check => key_errors(&settings, &config),
+            ConfigVerb::Show => Vec::new(),
+        };
+        if errors.is_empty() { Ok(config) } else { Err(errors) }
+    });
+    if verb == ConfigVerb::Check {
+        check(args, checked.as_ref());
+    }
+    match checked {
+        Ok(_) => Code::Done,
         Err(errors) => {
             errors.iter().for_each(print::error);
             Code::Failed
@@ -42,8 +45,73 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
     }
 }
 
+/// The files' settings, with what the instance's tags add.
+fn complete(args: &Args) -> Result<Settings, Vec<ConfigError>> {
+    let mut settings = read(args)?;
+    add_tags(args, &mut settings)?;
+    Ok(settings)
+}
+
+/// What is wrong with the files of keys; what is only unwise about one is said.
+fn key_errors(settings: &Settings, config: &Config) -> Vec<ConfigError> {
+    let key_files = config.backends.iter().filter_map(|(name, backend)| match backend {
+        BackendConfig::Rfc2136 { key_file, .. } => Some((name, key_file.as_ref()?)),
+        BackendConfig::Route53 { .. } => None,
+    });
+    let mut errors = Vec::new();
+    for (backend, file) in key_files {
+        match tsig_key(file) {
+            Ok(_) => exposure(file).iter().for_each(print::notice),
+            Err(error) => {
+                let setting = settings.get(&format!("backend.{backend}.key_file"));
+                let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
+                errors.push(ConfigError { origin, what: chain(&error).join(": ") });
+            }
+        }
+    }
+    errors
+}
+
+fn check(args: &Args, checked: Result<&Config, &Vec<ConfigError>>) {
+    #[derive(Default, Serialize)]
+    struct Checked {
+        ok: bool,
+        records: usize,
+        backends: usize,
+        errors: Vec<Wrong>,
+    }
+    #[derive(Serialize)]
+    struct Wrong {
+        origin: String,
+        what: String,
+    }
+    let told = match checked {
+        Ok(config) => Checked {
+            ok: true,
+            records: config.records.len(),
+            backends: config.backends.len(),
+            errors: Vec::new(),
+        },
+        Err(errors) => Checked {
+            errors: errors
+                .iter()
+                .map(|error| Wrong { origin: error.origin.to_string(), what: error.what.clone() })
+                .collect(),
+            ..Checked::default()
+        },
+    };
+    if args.json {
+        print::data(serde_json::to_string_pretty(&told).unwrap_or_default());
+    } else if told.ok {
+        print::data(format!(
+            "the configuration can be used: {} record(s), {} backend(s)",
+            told.records, told.backends
+        ));
+    }
+}
+
 /// Adds what the instance's tags say, if they can be read at once: the files can be checked anywhere.
-fn add_tags(args: &Args, settings: &mut Settings) -> bool {
+fn add_tags(args: &Args, settings: &mut Settings) -> Result<(), Vec<ConfigError>> {
     let one_try =
         Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
     let facts =
@@ -51,25 +119,18 @@ fn add_tags(args: &Args, settings: &mut Settings) -> bool {
             host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
         });
     // What is wrong with the files themselves is told when they are checked.
-    let Ok((facts, _)) = facts else { return true };
-    match facts {
-        Ok(facts) => match settings.overlay_tags(&facts.tags.values) {
-            Ok(()) => {
-                if let Some(why) = facts.tags.unread.as_ref().map(failure_of) {
-                    print::notice(format!("instance tags are not taken into account: {why}"));
-                }
-                true
-            }
-            Err(errors) => {
-                errors.iter().for_each(print::error);
-                false
-            }
-        },
-        Err(failure) => {
-            print::notice(format!("instance tags are not taken into account: {failure}"));
-            true
+    let Ok((facts, _)) = facts else { return Ok(()) };
+    let unread = match facts {
+        Ok(facts) => {
+            settings.overlay_tags(&facts.tags.values)?;
+            facts.tags.unread.as_ref().map(failure_of)
         }
+        Err(failure) => Some(failure),
+    };
+    if let Some(why) = unread {
+        print::notice(format!("instance tags are not taken into account: {why}"));
     }
+    Ok(())
 }
 
 fn show(args: &Args, settings: &Settings) {

@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
         Verb::Completions { shell } => generate::completions(*shell),
         Verb::Man => generate::man(),
     };
-    ExitCode::from(code as u8)
+    ExitCode::from(print::outcome(code) as u8)
 }
 
 /// What the exit code says.

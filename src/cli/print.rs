@@ -4,6 +4,7 @@ use std::{
     fmt::Display,
     io::{self, Write as _},
     process::ExitCode,
+    sync::OnceLock,
 };
 
 use anstream::{AutoStream, ColorChoice};
@@ -16,15 +17,38 @@ const ERROR: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default();
 const HINT: Style = AnsiColor::Cyan.on_default();
 
-/// Data: one or more lines to standard output. A reader that has gone away is no failure.
+/// Data: one or more lines to standard output.
 pub(super) fn data(text: impl Display) {
     let mut out = AutoStream::new(io::stdout().lock(), choice(anstream::stdout().current_choice()));
-    let _ = writeln!(out, "{text}");
+    keep(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
 /// Octets to standard output, as they are.
 pub(super) fn raw(octets: &[u8]) {
-    let _ = io::stdout().lock().write_all(octets);
+    let mut out = io::stdout().lock();
+    keep(out.write_all(octets).and_then(|()| out.flush()));
+}
+
+/// What became of the data that was printed: a full disk is a failure, a reader that has gone away is none.
+pub(super) fn outcome(code: Code) -> Code {
+    match LOST.get() {
+        Some(why) => {
+            error(format!("cannot write to standard output: {why}"));
+            Code::Failed
+        }
+        None => code,
+    }
+}
+
+/// Why data was lost, if it was.
+static LOST: OnceLock<String> = OnceLock::new();
+
+fn keep(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = LOST.set(error.to_string());
+    }
 }
 
 /// A failure: what, what caused it, what to do.
@@ -53,8 +77,12 @@ pub(super) fn notice(text: impl Display) {
 
 /// What clap has to say: help and version are data, the rest is wrong usage.
 pub(super) fn usage(error: &clap::Error) -> ExitCode {
-    let _ = error.print();
-    ExitCode::from(if error.use_stderr() { Code::Usage as u8 } else { Code::Done as u8 })
+    let printed = error.print();
+    if error.use_stderr() {
+        return ExitCode::from(Code::Usage as u8);
+    }
+    keep(printed.and_then(|()| io::stdout().flush()));
+    ExitCode::from(outcome(Code::Done) as u8)
 }
 
 /// A style around a text, for standard output.

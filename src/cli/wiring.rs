@@ -34,15 +34,14 @@ use crate::{
     sys::clock::SystemClock,
 };
 
-/// The files of the configuration, read; `None` after the errors were printed.
+/// The files of the configuration.
+pub(super) fn read(args: &Args) -> Result<Settings, Vec<ConfigError>> {
+    config::read(args.config.as_deref(), |variable| std::env::var(variable).ok())
+}
+
+/// The files of the configuration; `None` after what is wrong with them was printed.
 pub(super) fn settings(args: &Args) -> Option<Settings> {
-    match config::read(args.config.as_deref(), |variable| std::env::var(variable).ok()) {
-        Ok(settings) => Some(settings),
-        Err(errors) => {
-            errors.iter().for_each(print::error);
-            None
-        }
-    }
+    read(args).map_err(|errors| errors.iter().for_each(print::error)).ok()
 }
 
 /// This process's way to EC2's metadata and to AWS.

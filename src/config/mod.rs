@@ -130,8 +130,11 @@ pub fn read(
         match crate::sys::fs::read_regular(file, FILE_LIMIT) {
             Ok(Some(content)) => match String::from_utf8(content) {
                 Ok(text) => {
-                    errors.extend(settings.read(file, &text).err().into_iter().flatten());
-                    if index == 0 && settings.get("version").is_none() {
+                    let read = settings.read(file, &text);
+                    // In a file that is no TOML nothing is missing.
+                    let is_toml = text.parse::<toml::Table>().is_ok();
+                    errors.extend(read.err().into_iter().flatten());
+                    if index == 0 && is_toml && settings.get("version").is_none() {
                         let what =
                             "`version` is missing; write `version = 1` at the top".to_owned();
                         errors.push(ConfigError { origin: at_start(), what });

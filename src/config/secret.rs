@@ -1,6 +1,10 @@
 //! Secrets: read from files of their own, never printed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     sys::fs::read_regular,
@@ -41,6 +45,21 @@ pub fn tsig_key(path: &Path) -> Result<TsigKey, SecretError> {
     let content = content.ok_or_else(|| SecretError::Missing(path.to_path_buf()))?;
     let text = String::from_utf8_lossy(&content);
     text.parse().map_err(|source| SecretError::NoKey { path: path.to_path_buf(), source })
+}
+
+/// What is unwise about the file of a key that can be used: who else can read or change it.
+#[must_use]
+pub fn exposure(path: &Path) -> Option<String> {
+    let mode = fs::metadata(path).ok()?.mode();
+    let others = match (mode & 0o004, mode & 0o022) {
+        (0, 0) => return None,
+        (0, _) => "changed by others than its owner",
+        _ => "read by everybody",
+    };
+    Some(format!(
+        "the key file {} can be {others}; `chmod 600` it, since whoever has the key can publish as any host",
+        path.display()
+    ))
 }
 
 const LIMIT: u64 = 64 << 10;

@@ -14,6 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::{
+    buffer::{SpareCapacity, spare_capacity},
+    fs::XattrFlags,
+};
+
 /// How a file came to its new content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Written {
@@ -154,7 +159,9 @@ fn below(root: &Path, path: &Path) -> PathBuf {
 fn rename_over(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.tagalong-{}", std::process::id()));
+    let stem = format!(".{name}.tagalong-");
+    sweep(directory, &stem);
+    let temporary = directory.join(format!("{stem}{}", std::process::id()));
     let result = write_beside(path, &temporary, content, mode)
         .and_then(|()| fs::rename(&temporary, path))
         .and_then(|()| File::open(directory)?.sync_all());
@@ -163,6 +170,24 @@ fn rename_over(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
         let _ = fs::remove_file(&temporary);
     }
     result
+}
+
+/// Removes what runs left beside their file that were killed between writing and renaming.
+fn sweep(directory: &Path, stem: &str) {
+    let is_dead = |pid: &str| {
+        pid.parse::<u32>().is_ok_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+    };
+    // Without a list of processes nobody can be told to be dead.
+    if !Path::new("/proc/self").exists() {
+        return;
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let is_left = name.to_str().and_then(|name| name.strip_prefix(stem)).is_some_and(is_dead);
+        if is_left && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn write_beside(path: &Path, temporary: &Path, content: &[u8], mode: u32) -> io::Result<()> {
@@ -185,7 +210,28 @@ fn write_beside(path: &Path, temporary: &Path, content: &[u8], mode: u32) -> io:
     };
     // After the content and the owner: the umask does not count, and no bit is lost by a change of owner.
     file.set_permissions(Permissions::from_mode(mode))?;
+    copy_attributes(path, &file);
     file.sync_all()
+}
+
+/// Carries over the extended attributes: `SELinux`'s label, access control lists, whatever others keep there. What cannot be
+/// read or set is left out: a file system without attributes has none to lose, and a file with the default label is better
+/// than none.
+fn copy_attributes(from: &Path, to: &File) {
+    let mut names = Vec::new();
+    let Ok(_) = rustix::fs::listxattr(from, spare(&mut names)) else { return };
+    for name in names.split(|octet| *octet == 0).filter(|name| !name.is_empty()) {
+        let mut value = Vec::new();
+        if rustix::fs::getxattr(from, name, spare(&mut value)).is_ok() {
+            let _ = rustix::fs::fsetxattr(to, name, &value, XattrFlags::empty());
+        }
+    }
+}
+
+/// Room for as much as Linux lets attributes have (`xattr(7)`).
+fn spare(buffer: &mut Vec<u8>) -> SpareCapacity<'_, u8> {
+    buffer.reserve(64 << 10);
+    spare_capacity(buffer)
 }
 
 fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
@@ -228,6 +274,50 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"new");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn attributes_and_access_control_lists_are_kept() {
+        // Not every file system has attributes of users: /var/tmp is rarely in memory.
+        let directory = tempfile::tempdir_in("/var/tmp").unwrap();
+        let path = directory.path().join("file");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        // A list as acl(5) has it on disk: owner rw, user 1 rw, group r, mask rw, others nothing.
+        let entries: [(u16, u16, u32); 5] =
+            [(1, 6, u32::MAX), (2, 6, 1), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 0, u32::MAX)];
+        let mut list = 2_u32.to_le_bytes().to_vec();
+        for (tag, permission, id) in entries {
+            list.extend([tag.to_le_bytes(), permission.to_le_bytes()].concat());
+            list.extend(id.to_le_bytes());
+        }
+        let attributes = [("user.kept", b"as it was".to_vec()), ("system.posix_acl_access", list)];
+        let file = File::open(&path).unwrap();
+        for (name, value) in &attributes {
+            rustix::fs::fsetxattr(&file, *name, value, XattrFlags::empty()).unwrap();
+        }
+        let mode = fs::metadata(&path).unwrap().mode();
+        replace(directory.path(), &path, b"new", 0o644).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        for (name, value) in attributes {
+            let mut kept = Vec::new();
+            rustix::fs::getxattr(&path, name, spare(&mut kept)).unwrap();
+            assert_eq!(kept, value, "{name}");
+        }
+        assert_eq!(fs::metadata(&path).unwrap().mode(), mode);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_beside_goes_and_what_a_living_one_writes_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let beside = |pid: &str| directory.path().join(format!(".file.tagalong-{pid}"));
+        // No process has this number: it is above the highest that Linux gives.
+        for name in ["4194305", "1", "x", "4194305.orig"] {
+            fs::write(beside(name), "").unwrap();
+        }
+        replace(directory.path(), &directory.path().join("file"), b"new", 0o644).unwrap();
+        assert!(!beside("4194305").exists());
+        assert!(["1", "x", "4194305.orig"].iter().all(|name| beside(name).exists()));
     }
 
     #[test]

@@ -3,12 +3,10 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::atomic::{AtomicU16, Ordering},
-    thread,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -18,7 +16,10 @@ use sandbox::{
 };
 use tempfile::TempDir;
 
-use crate::support::{fleet_server, missing};
+use crate::{
+    bind::{Process, missing},
+    support::fleet_server,
+};
 
 /// A primary of `corp.internal` and `10.in-addr.arpa`.
 pub(crate) enum Authority {
@@ -100,19 +101,19 @@ pub(crate) fn fleet() -> Vec<ZoneFile> {
 /// A real BIND server on loopback; it ends with this.
 pub(crate) struct Named {
     pub(crate) addr: SocketAddr,
-    child: Child,
+    _process: Process,
     dir: TempDir,
 }
 
 impl Named {
     /// A primary of `zones` at 127.0.0.1; `key` may change what their policies say, and a key of its own anything.
     pub(crate) fn primary(zones: &[ZoneFile], key: &str) -> Self {
-        Self::start(|| free_port(Ipv4Addr::LOCALHOST.into()), |_| statements(zones, key), zones)
+        Self::start(|| free_port(Ipv4Addr::LOCALHOST.into()), || statements(zones, key), zones)
     }
 
     /// As [`primary`](Self::primary), at another address.
     pub(crate) fn primary_at(addr: SocketAddr, zones: &[ZoneFile], key: &str) -> Self {
-        Self::start(|| addr, |_| statements(zones, key), zones)
+        Self::start(|| addr, || statements(zones, key), zones)
     }
 
     /// A secondary of `zones` at 127.0.0.1, on the port of `primary`.
@@ -127,25 +128,14 @@ impl Named {
             text
         });
         let addr = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), primary.port());
-        Self::start(|| addr, |_| secondaries.clone(), &[])
+        Self::start(|| addr, || secondaries.clone(), &[])
     }
 
     fn start(
         addr: impl Fn() -> SocketAddr,
-        statements: impl Fn(&Path) -> String,
+        statements: impl Fn() -> String,
         zones: &[ZoneFile],
     ) -> Self {
-        // Between finding a free port and listening on it another process may take it.
-        (0..5)
-            .find_map(|_| Self::try_start(addr(), &statements, zones))
-            .expect("five times another took the port that was free for named")
-    }
-
-    fn try_start(
-        addr: SocketAddr,
-        statements: &impl Fn(&Path) -> String,
-        zones: &[ZoneFile],
-    ) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
         for ZoneFile { origin, mname, lines, .. } in zones {
             let text = format!(
@@ -154,37 +144,13 @@ impl Named {
             );
             fs::write(dir.path().join(format!("{origin}.db")), text).unwrap();
         }
-        let (port, path) = (addr.port(), dir.path().display());
-        let (v4, v6) = match addr.ip() {
-            IpAddr::V4(ip) => (format!("port {port} {{ {ip}; }}"), "{ none; }".to_owned()),
-            IpAddr::V6(ip) => ("{ none; }".to_owned(), format!("port {port} {{ {ip}; }}")),
-        };
-        let conf = format!(
-            "options {{ directory \"{path}\"; listen-on {v4}; listen-on-v6 {v6}; pid-file none;\n\
-             session-keyfile \"{path}/session.key\"; recursion no; empty-zones-enable no; dnssec-validation no;\n\
-             notify no; minimal-responses yes; allow-query {{ any; }}; }};\ncontrols {{ }};\n{}",
-            statements(dir.path())
-        );
-        fs::write(dir.path().join("named.conf"), conf).unwrap();
-        let mut command = Command::new("named");
-        command.args(["-g", "-n", "1", "-c"]).arg(dir.path().join("named.conf"));
-        command.stderr(Stdio::piped()).stdout(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|error| missing("named", &error));
-        let mut named = Self { addr, child, dir };
-        let log = BufReader::new(named.child.stderr.take().unwrap());
-        let mut log = log.lines().map_while(Result::ok);
-        let mut said = String::new();
-        for line in log.by_ref() {
-            if line.contains("address in use") {
-                return None;
-            }
-            if line.ends_with(" running") {
-                thread::spawn(move || log.for_each(drop)); // else named would block when the pipe is full
-                return Some(named);
-            }
-            said += &(line + "\n");
-        }
-        panic!("named did not start:\n{said}");
+        let (process, addr) = Process::start(dir.path(), || {
+            let addr = addr();
+            fs::write(dir.path().join("named.conf"), named_conf(addr, dir.path(), &statements()))
+                .unwrap();
+            addr
+        });
+        Self { addr, _process: process, dir }
     }
 
     /// A change by the zone's administrator.
@@ -202,11 +168,17 @@ impl Named {
     }
 }
 
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn named_conf(addr: SocketAddr, dir: &Path, statements: &str) -> String {
+    let (port, path) = (addr.port(), dir.display());
+    let (v4, v6) = match addr.ip() {
+        IpAddr::V4(ip) => (format!("port {port} {{ {ip}; }}"), "{ none; }".to_owned()),
+        IpAddr::V6(ip) => ("{ none; }".to_owned(), format!("port {port} {{ {ip}; }}")),
+    };
+    format!(
+        "options {{ directory \"{path}\"; listen-on {v4}; listen-on-v6 {v6}; pid-file none;\n\
+         session-keyfile \"{path}/session.key\"; recursion no; empty-zones-enable no; dnssec-validation no;\n\
+         notify no; minimal-responses yes; allow-query {{ any; }}; }};\ncontrols {{ }};\n{statements}"
+    )
 }
 
 fn statements(zones: &[ZoneFile], key: &str) -> String {

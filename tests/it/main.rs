@@ -10,6 +10,8 @@
 
 mod architecture;
 mod authority;
+#[path = "../../localstack/tests/dns/bind.rs"]
+mod bind;
 mod conformance;
 mod credentials;
 mod golden;

@@ -22,6 +22,8 @@ use sandbox::{
 };
 use tempfile::TempDir;
 
+use crate::bind::missing;
+
 /// This host.
 pub(crate) const US: &str = "i-0aaaaaaaaaaaaaaa1";
 pub(crate) const OUR_MARKER: &str = "\"tagalong-owner=i-0aaaaaaaaaaaaaaa1\"";
@@ -338,13 +340,6 @@ pub(crate) fn resolv_conf(servers: &[SocketAddr]) -> String {
         writeln!(text, "nameserver {}", server.ip()).unwrap();
         text
     })
-}
-
-pub(crate) fn missing(tool: &str, error: &std::io::Error) -> ! {
-    panic!(
-        "cannot run `{tool}` ({error}): these tests need the packages bind9 and bind9-dnsutils (Debian, Ubuntu) or bind \
-         and bind-utils (Fedora, Amazon Linux), and util-linux"
-    )
 }
 
 /// Far beyond any deadline that a test gives.

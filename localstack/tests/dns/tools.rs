@@ -3,11 +3,10 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
-    thread,
+    process::{Command, Output, Stdio},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -20,6 +19,8 @@ use sandbox::{
     dns::{Key, Server, Zone},
 };
 use tempfile::TempDir;
+
+use crate::bind::{Process, missing};
 
 pub(crate) const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -81,48 +82,19 @@ impl Subject {
 /// A real BIND server on a loopback port; it ends with this.
 pub(crate) struct Named {
     pub(crate) addr: SocketAddr,
-    child: Child,
+    _process: Process,
     _dir: TempDir,
 }
 
 impl Named {
     pub(crate) fn start(zones: &[ZoneText], keys: &[Key]) -> Self {
-        // between finding a free port and listening on it another test may take it
-        (0..5)
-            .find_map(|_| Self::try_start(zones, keys))
-            .expect("five times another took the port that was free for named")
-    }
-
-    fn try_start(zones: &[ZoneText], keys: &[Key]) -> Option<Self> {
         let dir = tempfile::tempdir().unwrap();
-        let addr = free_port();
-        configure(dir.path(), addr, zones, keys);
-        let mut command = Command::new("named");
-        command.args(["-g", "-4", "-n", "1", "-c"]).arg(dir.path().join("named.conf"));
-        command.stderr(Stdio::piped()).stdout(Stdio::null());
-        let child = command.spawn().unwrap_or_else(|error| missing("named", &error));
-        let mut named = Self { addr, child, _dir: dir };
-        let mut log =
-            BufReader::new(named.child.stderr.take().unwrap()).lines().map_while(Result::ok);
-        let mut said = String::new();
-        for line in log.by_ref() {
-            if line.contains("address in use") {
-                return None;
-            }
-            if line.ends_with(" running") {
-                thread::spawn(move || log.for_each(drop)); // else named would block when the pipe is full
-                return Some(named);
-            }
-            said += &(line + "\n");
-        }
-        panic!("named did not start:\n{said}");
-    }
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let (process, addr) = Process::start(dir.path(), || {
+            let addr = free_port();
+            configure(dir.path(), addr, zones, keys);
+            addr
+        });
+        Self { addr, _process: process, _dir: dir }
     }
 }
 
@@ -274,10 +246,4 @@ fn key_option(key: Option<&Key>) -> (Option<TempDir>, Vec<PathBuf>) {
 /// A port that was free for UDP and TCP a moment ago.
 fn free_port() -> SocketAddr {
     BlackHole::start(ANY_PORT).unwrap().addr()
-}
-
-fn missing(tool: &str, error: &std::io::Error) -> ! {
-    panic!(
-        "cannot run `{tool}` ({error}): these tests need the packages bind9 and bind9-dnsutils (Debian, Ubuntu) or bind and bind-utils (Fedora, Amazon Linux)"
-    )
 }

@@ -16,7 +16,10 @@ use std::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{Run, Started, ZONE, missing};
+use crate::{
+    bind::missing,
+    support::{Run, Started, ZONE},
+};
 
 /// A LocalStack of its own; it ends with this.
 pub(super) struct LocalStack {

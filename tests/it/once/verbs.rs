@@ -193,6 +193,84 @@ fn config_show_says_each_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn config_check_opens_the_files_of_keys() {
+    let whole = whole();
+    let check = |code| whole.lab.tagalong(&["config", "check"]).expect_code(code);
+    let key = std::fs::read_to_string(whole.lab.path("tsig.key")).unwrap();
+    let (config, file) = (whole.lab.path("config.toml"), whole.lab.path("tsig.key"));
+    let (config, file) = (config.display(), file.display());
+    let half = &key[..key.find("secret").unwrap()];
+    whole.lab.file("tsig.key", half);
+    let run =
+        check(1).says(&[&format!("error: {config}:"), &format!("{file} holds no usable key")]);
+    assert_eq!(run.stdout, "");
+    std::fs::remove_file(whole.lab.path("tsig.key")).unwrap();
+    check(1).says(&[&format!("there is no key file {file}")]);
+
+    let mode = |mode| {
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(whole.lab.file("tsig.key", &key), permissions).unwrap();
+    };
+    mode(0o600);
+    assert_eq!(check(0).stderr, "");
+    mode(0o644);
+    check(0)
+        .says(&[&format!("note: the key file {file} can be read by everybody; `chmod 600` it")]);
+    mode(0o660);
+    check(0).says(&["can be changed by others than its owner"]);
+}
+
+#[test]
+fn config_check_in_json_is_read_by_a_program() {
+    let whole = whole();
+    let check = |code| whole.lab.tagalong(&["config", "check", "--json"]).expect_code(code).json();
+    let good = check(0);
+    assert_eq!(good["ok"], true);
+    assert_eq!((&good["records"], &good["backends"]), (&1.into(), &1.into()));
+    assert_eq!(good["errors"].as_array().unwrap().len(), 0);
+    let file = whole.lab.file("config.toml", "version = 1\n[discovery]\nport = \"x\"\n");
+    let bad = check(1);
+    assert_eq!(bad["ok"], false);
+    assert_eq!(bad["errors"][0]["origin"], format!("{}:3:8", file.display()));
+    assert_eq!(bad["errors"][0]["what"], "`discovery.port` is not a whole number");
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_not_told_to_lack_its_version() {
+    let whole = whole();
+    let file = whole.lab.file("config.toml", "version = 1\n[discovery]\nrefresh = \"soo");
+    let run = whole.lab.tagalong(&["config", "check"]).expect_code(1);
+    assert!(run.stderr.starts_with(&format!("error: {}:3:", file.display())), "{run}");
+    assert_eq!(run.stderr.lines().count(), 1, "{run}");
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure_unless_nobody_reads_it() {
+    let whole = whole();
+    let onto = |verb: &[&str], out: std::process::Stdio| {
+        let child =
+            whole.lab.command(verb).stdout(out).stderr(std::process::Stdio::piped()).spawn();
+        child.unwrap().wait_with_output().unwrap()
+    };
+    for verb in
+        [&["config", "show"][..], &["plan"], &["man"], &["completions", "bash"], &["--help"]]
+    {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = onto(verb, full.into());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{verb:?}: {said}");
+        let expected = "error: cannot write to standard output: No space left on device";
+        assert!(said.contains(expected), "{verb:?}: {said}");
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = onto(verb, writer.into());
+        assert_ne!(output.status.code(), Some(1), "{verb:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{verb:?}");
+    }
+}
+
+#[test]
 fn config_check_says_everything_that_is_wrong_with_line_and_column() {
     let whole = whole();
     whole.lab.tagalong(&["config", "check"]).expect_code(0).prints(&["1 record(s), 1 backend(s)"]);
