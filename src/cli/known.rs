@@ -126,6 +126,14 @@ impl Known {
             .map_err(|error| Failure { texts: crate::ports::chain(&error), hints: Vec::new() })
     }
 
+    /// Whether the configuration says which hosted zone a backend publishes in.
+    pub(super) fn has_zone_id(&self, backend: &str) -> bool {
+        matches!(
+            self.config.backends.get(backend),
+            Some(config::BackendConfig::Route53 { zone_id: Some(_), .. })
+        )
+    }
+
     /// Whether a backend's servers are the discovered ones.
     pub(super) fn needs_discovery(&self, backend: &str) -> bool {
         matches!(

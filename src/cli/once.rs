@@ -27,7 +27,7 @@ use crate::{
     backend::Opened,
     config::{Fallback, Manager},
     core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
-    ports::{Failure, Situation as _},
+    ports::{Clock as _, Failure, Situation as _},
     resolver::{self, health::SoaProber},
     sys::clock::SystemClock,
 };
@@ -207,7 +207,8 @@ async fn register(
         deadline,
     };
     let mut outcome = registration.run().await;
-    if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, opened.zone_ids()))
+    let (zones, now) = (opened.zone_ids(), SystemClock.now());
+    if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, zones.clone(), now))
     {
         outcome.failures.push(Failure { texts: crate::ports::chain(&error), hints: error.hints() });
     }
@@ -222,7 +223,7 @@ pub(super) fn open(
     listed: Result<Vec<NameServer>, Failure>,
 ) -> Result<Opened, Failure> {
     let ledger = host.notebook.ledger();
-    let last_good = ledger.servers.map(|known| known.servers);
+    let last_good = ledger.servers.as_ref().map(|known| known.servers.clone());
     let servers = match (listed, last_good) {
         _ if !known.needs_discovery(name) => Vec::new(),
         (Ok(servers), _) if !servers.is_empty() => servers,
@@ -230,7 +231,12 @@ pub(super) fn open(
         (Err(_), Some(last_good)) => last_good,
         (Err(failure), None) => return Err(failure),
     };
-    known.open(name, &servers, ledger.zone_ids.get(name).cloned().unwrap_or_default())
+    let zones = if known.has_zone_id(name) {
+        ledger.zones.get(name).map(|known| &known.by_id)
+    } else {
+        ledger.fresh_zones(name, SystemClock.now())
+    };
+    known.open(name, &servers, zones.cloned().unwrap_or_default())
 }
 
 /// Sets the resolver, or in [`Mode::Plan`] says what would be set.

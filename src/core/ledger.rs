@@ -17,8 +17,17 @@ pub struct Ledger {
     pub macs: Vec<String>,
     /// The role whose credentials the metadata service gave last.
     pub role: Option<String>,
-    /// The zones that each backend found in Route 53, by id: two zones can have one name.
-    pub zone_ids: BTreeMap<String, BTreeMap<String, Name>>,
+    /// The zones that each backend found in Route 53.
+    pub zones: BTreeMap<String, KnownZones>,
+}
+
+/// Hosted zones and when they were found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownZones {
+    /// Their names by id: two zones can have one name.
+    pub by_id: BTreeMap<String, Name>,
+    /// Seconds since 1970.
+    pub at: u64,
 }
 
 /// A name that may stand in a zone.
@@ -52,12 +61,19 @@ impl Ledger {
     }
 
     /// Keeps what a backend knows of its zones now; nothing, for one that has none.
-    pub fn remember_zones(&mut self, backend: &str, zones: BTreeMap<String, Name>) {
-        if zones.is_empty() {
-            self.zone_ids.remove(backend);
-        } else {
-            self.zone_ids.insert(backend.to_owned(), zones);
+    pub fn remember_zones(&mut self, backend: &str, by_id: BTreeMap<String, Name>, now: u64) {
+        if by_id.is_empty() {
+            self.zones.remove(backend);
+        } else if self.fresh_zones(backend, now).is_none_or(|known| *known != by_id) {
+            self.zones.insert(backend.to_owned(), KnownZones { by_id, at: now });
         }
+    }
+
+    /// The zones that a backend found, by id, unless that is long ago: a zone may have been cut out of them since.
+    #[must_use]
+    pub fn fresh_zones(&self, backend: &str, now: u64) -> Option<&BTreeMap<String, Name>> {
+        let known = self.zones.get(backend)?;
+        (now.saturating_sub(known.at) < ZONES_LAST).then_some(&known.by_id)
     }
 
     /// The names published by `backend` before, and not wanted now.
@@ -124,6 +140,9 @@ impl Ledger {
         }
     }
 }
+
+/// A day, in seconds: one more call of Route 53 for each host.
+const ZONES_LAST: u64 = 86_400;
 
 #[cfg(test)]
 mod tests {

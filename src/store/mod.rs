@@ -180,7 +180,11 @@ mod tests {
         ledger.servers =
             Some(KnownServers { servers: vec![NameServer::at(([10, 0, 0, 2], 53).into())], at: 9 });
         ledger.macs = vec!["02:00:00:00:00:01".to_owned()];
-        ledger.remember_zones("aws", [("Z1".to_owned(), "corp.internal".parse().unwrap())].into());
+        ledger.remember_zones(
+            "aws",
+            [("Z1".to_owned(), "corp.internal".parse().unwrap())].into(),
+            7,
+        );
         ledger
     }
 

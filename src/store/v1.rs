@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    ledger::{KnownServers, Ledger, Published},
+    ledger::{KnownServers, KnownZones, Ledger, Published},
     name::{Name, NameError},
     ownership::OwnerId,
     servers::NameServer,
@@ -29,10 +29,10 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
         });
         Ok::<_, NameError>((backend, names.collect::<Result<_, _>>()?))
     });
-    let zone_ids = file.zone_ids.into_iter().map(|(backend, zones)| {
-        let zones =
-            zones.into_iter().map(|(id, zone)| Ok::<_, NameError>((id, zone.parse::<Name>()?)));
-        Ok::<_, NameError>((backend, zones.collect::<Result<_, _>>()?))
+    let zones = file.zone_ids.into_iter().map(|(backend, by_id)| {
+        let at = file.zones_at.get(&backend).copied().unwrap_or_default();
+        let by_id = by_id.into_iter().map(|(id, zone)| Ok((id, zone.parse::<Name>()?)));
+        Ok::<_, NameError>((backend, KnownZones { by_id: by_id.collect::<Result<_, _>>()?, at }))
     });
     Ok(Ledger {
         owner: file.owner.map(OwnerId::new),
@@ -43,7 +43,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
         }),
         macs: file.macs,
         role: file.role,
-        zone_ids: zone_ids.collect::<Result<_, _>>()?,
+        zones: zones.collect::<Result<_, _>>()?,
     })
 }
 
@@ -69,15 +69,14 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
         macs: ledger.macs.clone(),
         role: ledger.role.clone(),
         zone_ids: ledger
-            .zone_ids
+            .zones
             .iter()
-            .map(|(backend, zones)| {
-                (
-                    backend.clone(),
-                    zones.iter().map(|(id, zone)| (id.clone(), zone.to_string())).collect(),
-                )
+            .map(|(backend, known)| {
+                let by_id = known.by_id.iter().map(|(id, zone)| (id.clone(), zone.to_string()));
+                (backend.clone(), by_id.collect())
             })
             .collect(),
+        zones_at: ledger.zones.iter().map(|(backend, known)| (backend.clone(), known.at)).collect(),
     };
     let mut content = serde_json::to_vec_pretty(&file)?;
     content.push(b'\n');
@@ -115,6 +114,8 @@ struct File {
     role: Option<String>,
     #[serde(default)]
     zone_ids: BTreeMap<String, BTreeMap<String, String>>,
+    #[serde(default)]
+    zones_at: BTreeMap<String, u64>,
 }
 
 #[derive(Serialize, Deserialize)]

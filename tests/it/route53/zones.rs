@@ -68,3 +68,30 @@ fn a_remembered_zone_that_is_gone_is_looked_for_again() {
     lab.once().prints(&["1 unchanged"]);
     assert!(lab.state().contains(ID));
 }
+
+#[test]
+fn a_zone_that_was_cut_out_of_a_remembered_one_is_found_within_a_day() {
+    let lab = Lab::new();
+    lab.world.put_zone(Zone::new(ID, "corp.internal").vpc("us-east-1", DEFAULT_VPC));
+    let record = |name: &str| {
+        lab.configure(&format!(
+            "[[record]]\nname = \"{name}\"\n[backend.aws]\nkind = \"route53\"\n[resolver]\nmanager = \"none\"\n"
+        ));
+        lab.once();
+    };
+    record("one.eu.corp.internal");
+    lab.world.put_zone(Zone::new(OTHER, "eu.corp.internal").vpc("us-east-1", DEFAULT_VPC));
+    record("two.eu.corp.internal");
+    assert_eq!(values(&lab, OTHER, "two.eu.corp.internal", "A"), [""; 0], "it is remembered");
+
+    let mut state: serde_json::Value = serde_json::from_str(&lab.state()).unwrap();
+    let at = state["zones_at"]["aws"].as_u64().unwrap();
+    state["zones_at"]["aws"] = (at - 90_000).into();
+    lab.file("state/state.json", &state.to_string());
+    record("two.eu.corp.internal");
+    assert_eq!(values(&lab, OTHER, "two.eu.corp.internal", "A"), ["10.0.1.23"]);
+    lab.world.clear_requests();
+    record("two.eu.corp.internal");
+    let calls = lab.world.requests(sandbox::fault::Service::Route53);
+    assert!(calls.iter().all(|call| call.target.ends_with("/rrset")), "{calls:?}");
+}
