@@ -133,7 +133,6 @@ impl Registration<'_> {
 
     /// One time through; the error is what stands in the way of more.
     async fn pass(&self, outcome: &mut Registered) -> Option<BackendError> {
-        let noted = self.notebook.ledger().noted(self.name);
         let plan = match self.plan().await {
             Ok(plan) => plan,
             Err(error) => return Some(error),
@@ -142,12 +141,11 @@ impl Registration<'_> {
         outcome.blocked.clone_from(&plan.blocked);
         outcome.skipped.clone_from(&plan.skipped);
         outcome.unchanged.clone_from(&plan.unchanged);
+        let noted = self.notebook.ledger().published.remove(self.name).unwrap_or_default();
         outcome.unreached =
             plan.unreached.iter().filter(|name| noted.contains_key(name)).cloned().collect();
         let now = self.clock.now();
-        if let Err(error) =
-            self.notebook.note(|ledger| ledger.note_before(self.name, &plan, self.desired, now))
-        {
+        if let Err(error) = self.notebook.note(|ledger| ledger.note_before(self.name, &plan, now)) {
             // A name that we could forget is one that nobody would ever take back: do not publish it.
             outcome.failures.push(Failure::of(&error));
             return None;
@@ -168,9 +166,9 @@ impl Registration<'_> {
                 Err(error) => stopped = Some(error),
             }
         }
-        if let Err(error) = self.notebook.note(|ledger| {
-            ledger.note_after(self.name, &done, self.desired, &noted, now);
-        }) {
+        if let Err(error) =
+            self.notebook.note(|ledger| ledger.note_after(self.name, &done, self.desired, now))
+        {
             outcome.failures.push(Failure::of(&error));
         }
         stopped

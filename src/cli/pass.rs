@@ -1,7 +1,8 @@
 //! A verb that changes something: one pass on a thread of its own, never longer than its deadline, then its report.
 
 use std::{
-    io,
+    fs::{self, File},
+    io::{self, ErrorKind::TimedOut},
     path::Path,
     sync::mpsc,
     thread,
@@ -20,7 +21,7 @@ use crate::{
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
     store::{Access, last_pass::LastPass},
-    sys::clock::SystemClock,
+    sys::{clock::SystemClock, fs::lock},
 };
 
 /// Does `work` on this host until the deadline at the latest, and says how it went.
@@ -31,15 +32,28 @@ pub(super) fn carry_out(
     work: impl AsyncFnOnce(&Host<'_>, tokio::time::Instant) -> Report + Send + 'static,
 ) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
-    let state = args.state_dir.clone();
+    let (state, run_dir) = (args.state_dir.clone(), args.run_dir.clone());
     let deadline = deadline(started, limit);
     let pass = move || {
+        let turn = turn(&run_dir, limit / 2);
         let patience = Patience::default();
-        report_of(on_host(settings, &state, Access::ReadWrite, patience, async |host| {
+        let outcome = on_host(settings, &state, Access::ReadWrite, patience, async |host| {
             work(host, deadline).await
-        }))
+        });
+        let mut report = report_of(outcome);
+        report.notices.extend(turn.err().filter(|error| error.kind() == TimedOut).map(|_| {
+            "another pass is still at work, and was not waited for any longer".to_owned()
+        }));
+        report
     };
     finish(args, bounded(limit, started, pass))
+}
+
+/// Waits while another pass is at work, so that what it read is not out of date when it writes; one that hangs is passed by:
+/// every write is conditional, and the memory has a lock of its own.
+fn turn(run_dir: &Path, patience: Duration) -> io::Result<File> {
+    fs::create_dir_all(run_dir)?;
+    lock(&run_dir.join("pass.lock"), patience)
 }
 
 /// Runs `work` on a thread of its own and waits no longer than the deadline: a system call that hangs hangs alone.

@@ -33,7 +33,7 @@ pub struct KnownZones {
 /// A name that may stand in a zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Seconds since 1970 when it was last changed, or when that was last attempted.
+    /// Seconds since 1970 when it was last changed, or first attempted.
     pub at: u64,
     /// Whether the authority acknowledged it.
     pub confirmed: bool,
@@ -83,36 +83,22 @@ impl Ledger {
         names.filter(|name| !desired.contains_key(name)).cloned().collect()
     }
 
-    /// The names that `backend` may have published, as they are noted now.
-    #[must_use]
-    pub fn noted(&self, backend: &str) -> BTreeMap<Name, Published> {
-        self.published.get(backend).cloned().unwrap_or_default()
-    }
-
     /// Before a plan is carried out: every name that may come to stand in a zone.
-    pub fn note_before(
-        &mut self,
-        backend: &str,
-        plan: &Plan,
-        desired: &BTreeMap<Name, Wish>,
-        now: u64,
-    ) {
-        let swaps = plan.changes.iter().flat_map(|change| &change.swaps);
-        let names = swaps.map(|swap| &swap.key.name).filter(|name| desired.contains_key(name));
-        for name in names {
-            let attempted = Published { at: now, confirmed: false };
-            self.published.entry(backend.to_owned()).or_default().insert(name.clone(), attempted);
+    pub fn note_before(&mut self, backend: &str, plan: &Plan, now: u64) {
+        let names = self.published.entry(backend.to_owned()).or_default();
+        for swap in
+            plan.changes.iter().flat_map(|change| &change.swaps).filter(|swap| swap.after.is_some())
+        {
+            names.entry(swap.key.name.clone()).or_insert(Published { at: now, confirmed: false });
         }
     }
 
-    /// After `plan` was carried out, which began when `before` was noted: what stands is confirmed, what went is forgotten,
-    /// unless another pass, with newer facts, has noted the name since: then it may stand again.
+    /// After the change of `names` was acknowledged: what stands is confirmed, what went is forgotten.
     pub fn note_after(
         &mut self,
         backend: &str,
         plan: &Plan,
         desired: &BTreeMap<Name, Wish>,
-        before: &BTreeMap<Name, Published>,
         now: u64,
     ) {
         let names = self.published.entry(backend.to_owned()).or_default();
@@ -120,6 +106,8 @@ impl Ledger {
             let name = &swap.key.name;
             if desired.contains_key(name) {
                 names.insert(name.clone(), Published { at: now, confirmed: true });
+            } else {
+                names.remove(name);
             }
         }
         for name in &plan.unchanged {
@@ -128,12 +116,8 @@ impl Ledger {
                 names.entry(name.clone()).or_insert(Published { at: now, confirmed: true });
             published.confirmed = true;
         }
-        let swapped = plan.changes.iter().flat_map(|change| &change.swaps);
-        let went = swapped.map(|swap| &swap.key.name).filter(|name| !desired.contains_key(name));
-        for name in went.chain(&plan.gone) {
-            if names.get(name) == before.get(name) {
-                names.remove(name);
-            }
+        for name in &plan.gone {
+            names.remove(name);
         }
         if names.is_empty() {
             self.published.remove(backend);
@@ -178,13 +162,12 @@ mod tests {
         let desired = wanted("a.x");
         let plan = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
         let mut ledger = Ledger::default().of(&us());
-        ledger.note_before("internal", &plan, &desired, 7);
+        ledger.note_before("internal", &plan, 7);
         assert_eq!(
             ledger.published["internal"][&"a.x".parse().unwrap()],
             Published { at: 7, confirmed: false }
         );
-        let before = ledger.noted("internal");
-        ledger.note_after("internal", &plan, &desired, &before, 8);
+        ledger.note_after("internal", &plan, &desired, 8);
         assert_eq!(
             ledger.published["internal"][&"a.x".parse().unwrap()],
             Published { at: 8, confirmed: true }
@@ -201,10 +184,10 @@ mod tests {
         let desired = wanted("a.x");
         let first = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
         let mut ledger = Ledger::default().of(&us());
-        ledger.note_after("internal", &first, &desired, &BTreeMap::new(), 7);
+        ledger.note_after("internal", &first, &desired, 7);
         let before = ledger.clone();
         let again = Plan { unchanged: vec!["a.x".parse().unwrap()], ..Plan::default() };
-        ledger.note_after("internal", &again, &desired, &before.noted("internal"), 99);
+        ledger.note_after("internal", &again, &desired, 99);
         assert_eq!(ledger, before);
     }
 
@@ -213,30 +196,12 @@ mod tests {
         let mut ledger = Ledger::default().of(&us());
         let desired = wanted("a.x");
         let first = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
-        ledger.note_after("internal", &first, &desired, &BTreeMap::new(), 7);
+        ledger.note_after("internal", &first, &desired, 7);
         let none = BTreeMap::new();
         let retired = ledger.retired("internal", &none);
         let second = plan(&us(), &none, &retired, &seen(&["a.x"]));
-        let before = ledger.noted("internal");
-        ledger.note_after("internal", &second, &none, &before, 8);
+        ledger.note_after("internal", &second, &none, 8);
         assert!(ledger.published.is_empty());
-    }
-
-    #[test]
-    fn a_name_that_another_pass_is_about_to_publish_is_not_forgotten_with_stale_facts() {
-        let mut ledger = Ledger::default().of(&us());
-        let desired = wanted("a.x");
-        let fresh = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
-        ledger.note_after("internal", &fresh, &desired, &BTreeMap::new(), 7);
-        // The stale pass begins, and finds nothing at the name.
-        let (none, before) = (BTreeMap::new(), ledger.noted("internal"));
-        let retired = ledger.retired("internal", &none);
-        let stale = plan(&us(), &none, &retired, &seen(&["a.x"]));
-        assert_eq!(stale.gone, ["a.x".parse().unwrap()]);
-        // The fresh pass notes the name, sends it, and is killed; then the stale one comes to its end.
-        ledger.note_before("internal", &fresh, &desired, 8);
-        ledger.note_after("internal", &stale, &none, &before, 9);
-        assert!(ledger.noted("internal").contains_key(&"a.x".parse().unwrap()));
     }
 
     #[test]
@@ -244,7 +209,7 @@ mod tests {
         let mut ledger = Ledger::default().of(&OwnerId::new("i-image"));
         let desired = wanted("a.x");
         let plan = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
-        ledger.note_before("internal", &plan, &desired, 7);
+        ledger.note_before("internal", &plan, 7);
         assert!(ledger.of(&us()).published.is_empty());
     }
 }

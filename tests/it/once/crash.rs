@@ -75,6 +75,7 @@ fn a_pass_that_is_killed_at_any_moment_is_made_good_by_the_next() {
 #[test]
 fn two_passes_at_once_end_with_both_content() {
     let whole = whole();
+    without_turns(&whole.lab);
     let passes: Vec<_> = (0..4).map(|_| whole.lab.start(&["once", "--deadline", "20s"])).collect();
     for pass in passes {
         let run = pass.finish();
@@ -92,6 +93,7 @@ fn two_passes_at_once_forget_no_name_of_each_other() {
     let server = fleet_server(vec![parsed(&key)]);
     let lab = Lab::new();
     lab.publish_at(&[server.addr()], &key, "");
+    without_turns(&lab);
     // Both have read the memory before either has anything to note.
     server.fault(Fault { delay_ms: 800, ..Fault::default() });
     let at_boot = lab.start(&["once", "--deadline", "20s"]);
@@ -114,6 +116,11 @@ fn two_passes_at_once_forget_no_name_of_each_other() {
     assert_eq!(owners(&server, "10.in-addr.arpa."), ["10.in-addr.arpa."]);
 }
 
+/// Passes that have no run directory cannot wait for each other.
+fn without_turns(lab: &Lab) {
+    lab.file("run", "in the way");
+}
+
 /// The names in a zone that hold records.
 fn owners(server: &Server, zone: &str) -> Vec<String> {
     let lines = server.zones().all(zone);
@@ -121,4 +128,29 @@ fn owners(server: &Server, zone: &str) -> Vec<String> {
         lines.iter().filter_map(|line| line.split(' ').next().map(str::to_owned)).collect();
     owners.dedup();
     owners
+}
+
+#[test]
+fn a_pass_waits_for_another_to_end_and_passes_by_one_that_hangs() {
+    let whole = whole();
+    let hold = || {
+        fs::create_dir_all(whole.lab.path("run")).unwrap();
+        let file = fs::File::create(whole.lab.path("run/pass.lock")).unwrap();
+        file.lock().unwrap();
+        file
+    };
+    let other = hold();
+    let waiting = whole.lab.start(&["once", "--deadline", "20s"]);
+    thread::sleep(Duration::from_millis(300));
+    assert!(whole.lab.world.requests(sandbox::fault::Service::Imds).is_empty());
+    drop(other);
+    let run = waiting.finish().expect_code(0);
+    assert_eq!(run.stderr, "");
+    assert!(whole.is_published());
+
+    let _hangs = hold();
+    whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    let run = whole.lab.tagalong(&["once", "--deadline", "4s"]).expect_code(0);
+    run.says(&["note: another pass is still at work, and was not waited for any longer"]);
+    assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.99"]);
 }
