@@ -131,6 +131,21 @@ impl Named {
         Self::start(|| addr, || secondaries.clone(), &[])
     }
 
+    /// A cache at `addr` that has everything from `upstream`.
+    pub(crate) fn cache(addr: SocketAddr, upstream: SocketAddr) -> Self {
+        let (ip, port) = (upstream.ip(), upstream.port());
+        let options = format!(
+            "options {{ recursion yes; allow-recursion {{ any; }}; forward only; forwarders {{ {ip} port {port}; }};"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let conf = named_conf(addr, dir.path(), "").replacen("options {", &options, 1);
+        let conf = conf.replacen("recursion no; ", "", 1);
+        let (process, ()) = Process::start(dir.path(), || {
+            fs::write(dir.path().join("named.conf"), &conf).unwrap();
+        });
+        Self { addr, _process: process, dir }
+    }
+
     fn start(
         addr: impl Fn() -> SocketAddr,
         statements: impl Fn() -> String,

@@ -9,14 +9,14 @@ mod observe;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Mutex,
     time::Duration,
 };
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::time::sleep;
+use tokio::time::timeout;
 
 use self::observe::Seen;
 use crate::{
@@ -82,6 +82,12 @@ impl Rfc2136 {
         self.primaries.lock().ok()?.get(zone).copied()
     }
 
+    /// Whether a primary that only a cache told of may be asked. What a cache says of a name that does not exist leads to
+    /// whoever holds the domain above it: nothing unsigned goes to the rest of the world for that.
+    fn may_follow(&self, primary: SocketAddr) -> bool {
+        self.key.is_some() || is_private(primary.ip())
+    }
+
     fn is_in_use(&self, name: &Name) -> bool {
         self.in_use.lock().is_ok_and(|names| names.contains(name))
     }
@@ -97,27 +103,46 @@ impl Rfc2136 {
         }
     }
 
-    /// Asks the servers, each a moment after the one before it, so that a silent one costs little; the first that can tell
-    /// is believed, and if none can, the worst that was said is reported.
+    /// Asks the servers, each a moment after the one before it, so that a silent one costs little. Of each name the first
+    /// server that knows its zone is believed; a name whose zone none of them knows is in no answer. If none can tell
+    /// anything, the worst that was said is reported.
     async fn observe_anywhere(
         &self,
         names: &[Name],
-    ) -> Result<(SocketAddr, Vec<Seen>), BackendError> {
+    ) -> Result<Vec<(SocketAddr, Seen)>, BackendError> {
+        let mut open = names.to_vec();
+        let mut told = None;
         let mut failure = None;
-        let asked = self.servers.iter().zip(0..).map(|(server, place)| async move {
-            sleep(HEAD_START * place).await;
-            (*server, self.observe_at(*server, names).await)
-        });
-        let mut answers = asked.collect::<FuturesUnordered<_>>();
-        while let Some((server, answer)) = answers.next().await {
+        let mut others = self.servers.iter();
+        let mut asked = FuturesUnordered::new();
+        while !open.is_empty() {
+            if let Some(server) = others.next() {
+                let names = open.clone();
+                asked.push(async move { (*server, self.observe_at(*server, &names).await) });
+            }
+            let patience = if others.len() > 0 { HEAD_START } else { Duration::MAX };
+            let Ok(answer) = timeout(patience, asked.next()).await else { continue };
             match answer {
-                Ok(seen) => return Ok((server, seen)),
+                Some((server, Ok(seen))) => {
+                    let told = told.get_or_insert_with(Vec::new);
+                    for one in seen.into_iter().filter(|one| one.soa.is_some()) {
+                        if let Some(place) = open.iter().position(|name| *name == one.name) {
+                            open.remove(place);
+                            told.push((server, one));
+                        }
+                    }
+                }
                 // Silence says less than any answer.
-                Err(error @ BackendError::NoAnswer { .. }) => failure = failure.or(Some(error)),
-                Err(error) => failure = Some(error),
+                Some((_, Err(error @ BackendError::NoAnswer { .. }))) => {
+                    failure = failure.or(Some(error));
+                }
+                Some((_, Err(error))) => failure = Some(error),
+                None => break,
             }
         }
-        Err(failure.unwrap_or_else(|| BackendError::NoServers { backend: self.name.clone() }))
+        told.ok_or_else(|| {
+            failure.unwrap_or_else(|| BackendError::NoServers { backend: self.name.clone() })
+        })
     }
 
     async fn send(&self, server: SocketAddr, change: &ZoneChange) -> Result<(), BackendError> {
@@ -177,10 +202,9 @@ impl Backend for Rfc2136 {
         if names.is_empty() {
             return Ok(Observed::default());
         }
-        let (server, seen) = self.observe_anywhere(names).await?;
         let mut observed = Observed::default();
         let mut elsewhere: BTreeMap<SocketAddr, BTreeSet<Name>> = BTreeMap::new();
-        for one in seen {
+        for (server, one) in self.observe_anywhere(names).await? {
             match (one.soa, one.authoritative) {
                 (Some(soa), true) => match self.led_to(&soa.zone).filter(|led| *led != server) {
                     // A secondary lags behind: after one lost race, what it says would only lose the next.
@@ -195,7 +219,8 @@ impl Backend for Rfc2136 {
                 },
                 // A cache or a forwarder told: what counts is what the primary says.
                 (Some(soa), false) => {
-                    if let Some(primary) = self.primary(server, &soa).await {
+                    let primary = self.primary(server, &soa).await;
+                    if let Some(primary) = primary.filter(|primary| self.may_follow(*primary)) {
                         elsewhere.entry(primary).or_default().insert(one.name);
                     }
                 }
@@ -267,9 +292,43 @@ fn answered(
     }
 }
 
+/// Addresses that are not of the Internet (RFC 1918, RFC 4193, RFC 6598) or of this host alone.
+fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ipv4) => {
+            let [first, second, ..] = ipv4.octets();
+            let is_shared = first == 100 && second & 0xc0 == 64;
+            ipv4.is_private() || ipv4.is_loopback() || ipv4.is_link_local() || is_shared
+        }
+        IpAddr::V6(ipv6) => {
+            ipv6.is_unique_local() || ipv6.is_loopback() || ipv6.is_unicast_link_local()
+        }
+    }
+}
+
 /// By when a living server on the same network has answered.
 const HEAD_START: Duration = Duration::from_millis(300);
 
 /// One server's share of a pass: it is on the same network, and there may be others to ask.
 const TIMING: Timing =
     Timing { retransmit: Duration::from_millis(300), limit: Duration::from_millis(2500) };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_unsigned_follows_a_cache_into_the_internet() {
+        let unsigned = Rfc2136::new("b", Vec::new(), None);
+        let may =
+            |address: &str| unsigned.may_follow(SocketAddr::new(address.parse().unwrap(), 53));
+        for private in
+            ["10.0.0.2", "172.16.0.2", "192.168.0.2", "100.64.0.2", "127.0.0.1", "fd00:ec2::53"]
+        {
+            assert!(may(private), "{private}");
+        }
+        for public in ["198.41.0.4", "100.128.0.1", "2001:503:ba3e::2:30"] {
+            assert!(!may(public), "{public}");
+        }
+    }
+}

@@ -55,7 +55,8 @@ impl Rfc2136 {
             if question == Question::Soa {
                 one.authoritative = answer.authoritative;
                 one.exists = answer.rcode == Rcode::NOERROR;
-                one.soa = answer.soa.filter(|soa| name.is_within(&soa.zone) && !is_empty_zone(soa));
+                let authoritative = answer.authoritative;
+                one.soa = answer.soa.filter(|soa| is_zone_of(name, soa, authoritative));
             } else {
                 one.records.extend(answer.answers.into_iter().filter(|(key, _)| key.name == *name));
             }
@@ -117,7 +118,8 @@ impl Rfc2136 {
                 let Some(answer) = answers.into_iter().next() else { break };
                 is_alias =
                     answer.answers.contains_key(&RrsetKey::new(above.clone(), RrType::Cname));
-                one.soa = answer.soa.filter(|soa| above.is_within(&soa.zone));
+                let authoritative = answer.authoritative;
+                one.soa = answer.soa.filter(|soa| is_zone_of(&above, soa, authoritative));
             }
         }
         Ok(())
@@ -231,6 +233,13 @@ fn questions_about(name: &Name) -> &'static [Question] {
             Question::Soa,
         ]
     }
+}
+
+/// Whether an SOA is that of a zone in which `name` can be published. The root's never is; and where only a cache says that
+/// a top-level domain holds it, the name's own domain does not exist.
+fn is_zone_of(name: &Name, soa: &Soa, authoritative: bool) -> bool {
+    let least = if authoritative { 1 } else { 2 };
+    name.is_within(&soa.zone) && soa.zone.labels().count() >= least && !is_empty_zone(soa)
 }
 
 /// Whether a zone is one of those that resolvers answer for by themselves, empty (RFC 6303): nobody can update it.

@@ -5,8 +5,8 @@ use std::net::{Ipv6Addr, SocketAddr};
 use sandbox::dns::{Server, Zone, Zones};
 
 use crate::{
-    authority::{Named, ZoneFile, dig, free_port, parsed, tsig_keygen},
-    support::{Lab, NAME, own_address, until},
+    authority::{Named, ZoneFile, dig, forward_only, free_port, parsed, tsig_keygen},
+    support::{Lab, NAME, REVERSE, fleet_server, own_address, until},
 };
 
 #[test]
@@ -59,4 +59,56 @@ fn a_replica_that_takes_no_updates_leads_to_its_primary() {
         assert_eq!(dig(primary.addr(), NAME, "A"), ["10.0.1.23"]);
         lab.tagalong(&["withdraw"]).expect_code(0);
     }
+}
+
+#[test]
+fn a_server_without_the_zone_is_passed_over_for_one_that_has_it() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let others = [ZoneFile::new("other.internal")];
+    let named = Named::primary(&others, &key);
+    let ours = Server::start(own_address(), vec![Zone::new("other.internal")], vec![parsed(&key)])
+        .unwrap();
+    for without in [named.addr, ours.addr()] {
+        let server = fleet_server(vec![parsed(&key)]);
+        let lab = Lab::new();
+        lab.publish_at(&[without, server.addr()], &key, "reverse = true");
+        lab.once();
+        assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
+        assert_eq!(dig(server.addr(), REVERSE, "PTR"), [NAME]);
+    }
+}
+
+#[test]
+fn each_zone_is_found_at_the_server_that_has_it() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let keys = || vec![parsed(&key)];
+    let forward = Server::start(own_address(), forward_only(), keys()).unwrap();
+    let zone = Zone::new("10.in-addr.arpa");
+    let reverse = Server::start(own_address(), vec![zone], keys()).unwrap();
+    let lab = Lab::new();
+    lab.publish_at(&[forward.addr(), reverse.addr()], &key, "");
+    lab.once();
+    assert_eq!(dig(forward.addr(), NAME, "A"), ["10.0.1.23"]);
+    assert_eq!(dig(reverse.addr(), REVERSE, "PTR"), [NAME]);
+    lab.once().prints(&["2 unchanged"]);
+}
+
+#[test]
+fn a_cache_that_knows_nobody_below_the_root_leads_nowhere() {
+    // A primary is looked for on the port of whoever told of it; and named listens on addresses of interfaces only.
+    let at = free_port([127, 0, 0, 1].into());
+    let root_address = SocketAddr::new(own_address().ip(), at.port());
+    let zone = Zone::new(".")
+        .record("@ 300 SOA a.root-servers.test. hostmaster.root-servers.test. 1 3600 600 86400 60")
+        .record("@ 300 NS a.root-servers.test.")
+        .record(format!("a.root-servers.test. 300 A {}", root_address.ip()));
+    let root = Server::start(root_address, vec![zone], Vec::new()).unwrap();
+    let cache = Named::cache(at, root.addr());
+    let lab = Lab::new();
+    lab.publish_at(&[cache.addr], &tsig_keygen("hmac-sha256", "agent-key"), "reverse = false");
+    lab.once_fails().says(&["left alone: no zone that the backend serves holds it"]);
+    assert_eq!(root.updates(), 0);
+    let asked = root.received();
+    assert!(asked.iter().all(|one| one.signer.is_none()), "by the cache alone: {asked:?}");
+    assert!(asked.iter().any(|one| one.name == NAME), "{asked:?}");
 }
