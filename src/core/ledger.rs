@@ -49,15 +49,13 @@ pub struct KnownServers {
 }
 
 impl Ledger {
-    /// Forgets what another owner's ledger says was published, since those names are that owner's.
+    /// This ledger if it is `owner`'s or nobody's yet; an empty one if it is another's. That one came with a machine image,
+    /// perhaps from another VPC, where other names, zones and servers are.
     #[must_use]
     pub fn of(self, owner: &OwnerId) -> Self {
         let is_anothers = self.owner.as_ref().is_some_and(|other| other != owner);
-        if !is_anothers {
-            return Self { owner: Some(owner.clone()), ..self };
-        }
-        let (published, macs) = (BTreeMap::new(), Vec::new());
-        Self { owner: Some(owner.clone()), published, macs, role: None, ..self }
+        let kept = if is_anothers { Self::default() } else { self };
+        Self { owner: Some(owner.clone()), ..kept }
     }
 
     /// Keeps what a backend knows of its zones now; nothing, for one that has none.
@@ -205,11 +203,13 @@ mod tests {
     }
 
     #[test]
-    fn another_instances_memory_names_nothing_of_ours() {
+    fn another_instances_memory_says_nothing_of_ours() {
         let mut ledger = Ledger::default().of(&OwnerId::new("i-image"));
         let desired = wanted("a.x");
         let plan = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
         ledger.note_before("internal", &plan, 7);
-        assert!(ledger.of(&us()).published.is_empty());
+        ledger.servers = Some(KnownServers { servers: Vec::new(), at: 7 });
+        ledger.remember_zones("aws", BTreeMap::from([("Z".to_owned(), "x".parse().unwrap())]), 7);
+        assert_eq!(ledger.of(&us()), Ledger { owner: Some(us()), ..Ledger::default() });
     }
 }

@@ -11,7 +11,10 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,13 +39,20 @@ pub struct StateFile {
     path: PathBuf,
     access: Access,
     notices: Mutex<Vec<String>>,
+    /// Whether the lock was waited for in vain: whoever holds it holds it for good.
+    locked_out: AtomicBool,
 }
 
 impl StateFile {
     /// The store in `directory`, which is made when something is to be saved and it is missing.
     #[must_use]
     pub fn new(directory: &Path, access: Access) -> Self {
-        Self { path: directory.join("state.json"), access, notices: Mutex::default() }
+        Self {
+            path: directory.join("state.json"),
+            access,
+            notices: Mutex::default(),
+            locked_out: AtomicBool::new(false),
+        }
     }
 
     /// What the operator should know about files that cannot be read; each is told once.
@@ -81,7 +91,10 @@ impl StateFile {
 
     /// Waits for the other processes' turns, and begins ours.
     fn lock(&self) -> Result<Turn<'_>, StoreError> {
-        let file = lock(&self.path.with_extension("lock"), LOCK_PATIENCE);
+        let locked_out = self.locked_out.load(Ordering::Relaxed);
+        let patience = if locked_out { Duration::ZERO } else { LOCK_PATIENCE };
+        let file = lock(&self.path.with_extension("lock"), patience);
+        self.locked_out.store(file.is_err(), Ordering::Relaxed);
         Ok(Turn { store: self, _lock: file.map_err(self.error("lock"))? })
     }
 
@@ -161,8 +174,8 @@ impl Store for StateFile {
 /// Far more than ten thousand names take.
 const LIMIT: u64 = 16 << 20;
 
-/// A turn is a few milliseconds long, unless the disk or the process hangs.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// A turn is a few milliseconds long, unless the disk or the process hangs. Nothing else of the pass goes on meanwhile.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
