@@ -123,11 +123,11 @@ impl Resolution<'_> {
         outcome.ranking = rank(&listed, &health, &self.here, &outcome.in_use);
         tracing::info!(ranking = ?outcome.ranking, "ranked");
         let lives = |server: &NameServer| health.get(&server.address).is_some_and(Health::answers);
+        // What cannot be asked may live.
+        let some_lives = present.iter().any(lives) || current.has_scoped_server();
         let (wanted, otherwise) = match wanted(&outcome.ranking, self.policy) {
             Some(wanted) => (Some(wanted), ""),
-            None if present.iter().any(lives) => {
-                (None, "no listed server serves, and a server in use does")
-            }
+            None if some_lives => (None, "no listed server serves, and a server in use does"),
             None => {
                 (self.fallback(&mut outcome).await, "no server serves; a silent one may come back")
             }
@@ -138,7 +138,7 @@ impl Resolution<'_> {
             outcome.action = Action::Kept(otherwise);
             if listed.is_empty() && outcome.failures.is_empty() {
                 outcome.action = Action::Kept("no DNS servers are known");
-            } else if !present.iter().any(lives) {
+            } else if !some_lives {
                 outcome.failures.push(Failure::told(
                     "no DNS server answers",
                     Some("see the servers' own state"),

@@ -73,6 +73,14 @@ impl ResolvConf {
         self.values("nameserver").filter_map(|words| address(words.first()?)).take(MAXNS).collect()
     }
 
+    /// Whether one of the servers is reached over a certain link only (`fe80::1%eth0`): nobody but the resolver asks it.
+    #[must_use]
+    pub fn has_scoped_server(&self) -> bool {
+        self.values("nameserver").any(|words| {
+            words.first().is_some_and(|word| word.contains('%') && address(word).is_some())
+        })
+    }
+
     /// The search list in force: that of the last `search` or `domain` line.
     #[must_use]
     pub fn search(&self) -> Vec<String> {
@@ -248,6 +256,8 @@ mod tests {
         let servers = file.nameservers().iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(servers, ["10.0.0.1", "fe80::1", "10.0.0.4"]);
         assert_eq!(file.search(), ["c"]);
+        assert!(file.has_scoped_server());
+        assert!(!ResolvConf::parse(b"nameserver fe80::1\nnameserver x%y\n").has_scoped_server());
     }
 
     #[test]

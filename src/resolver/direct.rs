@@ -34,9 +34,9 @@ impl Direct {
         }
     }
 
-    /// Keeps the file as it was before our first change of it; one that carries our marker was kept before.
+    /// Keeps the file as it was before our first change of it. What others make of it later is not what was found.
     fn keep(&self, content: &[u8]) -> Result<(), ResolverError> {
-        if ResolvConf::parse(content).is_ours() {
+        if self.found.exists() || ResolvConf::parse(content).is_ours() {
             return Ok(());
         }
         let state = self.found.parent().unwrap_or(Path::new("/"));
@@ -56,13 +56,13 @@ impl ResolverManager for Direct {
     }
 
     fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
-        let before = read(&self.root)?.unwrap_or_default();
-        let file = ResolvConf::parse(&before);
+        let before = read(&self.root)?;
+        let file = ResolvConf::parse(before.as_deref().unwrap_or_default());
         if file.says(wanted) {
             return Ok(());
         }
         // That the old file cannot be kept is said, and is no reason to stay with dead servers.
-        let kept = self.keep(&before);
+        let kept = before.map_or(Ok(()), |before| self.keep(&before));
         write(&self.root, &self.path, &file.with(wanted).render())?;
         kept
     }
@@ -75,12 +75,12 @@ impl ResolverManager for Direct {
         };
         let ours = self.current()?.is_some_and(|file| file.is_ours());
         match read_regular(&self.found, 1 << 20).map_err(unreadable)? {
-            Some(content) if ours => {
-                write(&self.root, &self.path, &content)?;
-                Ok(true)
-            }
-            _ => Ok(false),
+            Some(content) if ours => write(&self.root, &self.path, &content)?,
+            _ => return Ok(false),
         }
+        // Whatever is found when we begin again is another file. That this one stays is no harm: it is what stands there now.
+        let _ = std::fs::remove_file(&self.found);
+        Ok(true)
     }
 
     fn verdict(&self) -> &Verdict {

@@ -3,7 +3,7 @@
 //! 1. write `resolver/NAME.rs` with a type that implements [`ResolverManager`]: what is there now, set what is wanted, give
 //!    back what was found;
 //! 2. teach `core/detect.rs` its clues, and `resolver/probe.rs` how to see them;
-//! 3. add an arm to [`open`] and a row to the tests of `core/detect.rs`, and make the conformance suite pass.
+//! 3. add an arm to [`open`] and a row to the tests of `core/detect.rs`, and run it against the real program.
 
 pub mod direct;
 pub mod health;

@@ -2,10 +2,11 @@
 //!
 //! A file is written beside its place, flushed to disk and renamed over it, with the mode and owner of what it replaces; a
 //! reader sees the old content or the new, never less. Where a rename is impossible (a file that is itself a mount point,
-//! as containers have resolv.conf, or a directory that cannot be written to) the content is overwritten in place: shorter
-//! than one page and written by one call, but a reader can then see it half written, and a crash can leave it so.
+//! as containers have resolv.conf, or a directory that cannot be written to) the content is overwritten in place by one call,
+//! but a reader can then see it half written, and a crash can leave it so.
 
 use std::{
+    ffi::OsString,
     fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Write as _},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, fchown},
@@ -46,32 +47,50 @@ pub fn replace(root: &Path, path: &Path, content: &[u8], mode: u32) -> io::Resul
     }
 }
 
-/// The file that `path` means after its symbolic links, none of which leads out of `root`.
+/// The file that `path` means after all its symbolic links, those of its directories too, none of which leads out of `root`.
 ///
 /// # Errors
 /// Links go round in a circle, or cannot be read.
 pub fn follow(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let mut path = path.to_path_buf();
-    for _ in 0..MAX_LINKS {
-        match fs::symlink_metadata(&path) {
-            Ok(metadata) if metadata.file_type().is_symlink() => {
-                let target = fs::read_link(&path)?;
-                let directory = path.parent().unwrap_or(root);
-                path = inside(
-                    root,
-                    &if target.is_absolute() {
-                        target
-                    } else {
-                        below(root, directory).join(target)
-                    },
-                );
+    let mut rest = parts(&below(root, path));
+    let mut resolved = root.to_path_buf();
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        if part == ".." {
+            if resolved != root {
+                resolved.pop();
             }
-            Ok(_) => return Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(path),
+            continue;
+        }
+        let candidate = resolved.join(&part);
+        match fs::symlink_metadata(&candidate) {
+            Ok(metadata) if metadata.file_type().is_symlink() => {
+                links += 1;
+                if links > MAX_LINKS {
+                    return Err(io::Error::other(format!("more than {MAX_LINKS} symbolic links")));
+                }
+                let target = fs::read_link(&candidate)?;
+                if target.is_absolute() {
+                    resolved = root.to_path_buf();
+                }
+                rest.extend(parts(&target));
+            }
+            Ok(_) => resolved = candidate,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => resolved = candidate,
             Err(error) => return Err(error),
         }
     }
-    Err(io::Error::other(format!("more than {MAX_LINKS} symbolic links")))
+    Ok(resolved)
+}
+
+/// The parts of a path, the last one first; `..` stays, since it may follow on a link.
+fn parts(path: &Path) -> Vec<OsString> {
+    let parts = path.components().filter_map(|component| match component {
+        Component::Normal(part) => Some(part.to_owned()),
+        Component::ParentDir => Some("..".into()),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    });
+    parts.rev().collect()
 }
 
 /// Reads a file of at most `limit` bytes; `None` when there is none. Anything but a regular file is an error: opening a

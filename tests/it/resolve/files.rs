@@ -7,6 +7,7 @@ use std::{
 };
 
 use sandbox::{black_hole::BlackHole, dns::Server, dns::Zone};
+use tagalong::{config::Manager, resolver};
 
 use super::nameservers;
 use crate::support::{Lab, fleet_server, mounted, own_address, resolv_conf};
@@ -168,4 +169,52 @@ fn aws_zone(lab: &mut Lab, address: SocketAddr) -> Server {
     lab.vpc_resolver = server.addr();
     lab.resolve_only("fallback = \"none\"");
     server
+}
+
+#[test]
+fn no_link_of_a_directory_leads_out_of_the_root() {
+    let (lab, server) = lab();
+    let link = lab.path("root/etc/resolv.conf");
+    fs::remove_file(&link).unwrap();
+    // As images have it: an absolute link, which means the image's own directory.
+    let real = lab.file("root/run/net/resolv.conf", &resolv_conf(&[own_address()]));
+    fs::create_dir_all(lab.path("root/var")).unwrap();
+    symlink("/run", lab.path("root/var/run")).unwrap();
+    symlink("/var/run/net/resolv.conf", &link).unwrap();
+    lab.once();
+    let text = fs::read_to_string(real).unwrap();
+    assert_eq!(nameservers(&text), [server.addr().ip().to_string()]);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+}
+
+#[test]
+fn the_file_that_was_found_first_is_given_back() {
+    let (lab, _server) = lab();
+    let found = lab.resolv_conf();
+    lab.once();
+    lab.file("root/etc/resolv.conf", "; from dhclient\nnameserver 10.9.9.9\n");
+    lab.once();
+    let (root, state) = (lab.path("root"), lab.path("state"));
+    assert_eq!(fs::read_to_string(state.join("resolv.conf.found")).unwrap(), found);
+    let manager = || resolver::open(Manager::ResolvConf, &root, &state).unwrap().unwrap();
+    assert!(manager().restore().unwrap());
+    assert_eq!(lab.resolv_conf(), found);
+    assert!(!manager().restore().unwrap(), "nothing of ours is there any more");
+    assert_eq!(lab.resolv_conf(), found);
+    // What is found the next time is another file.
+    lab.file("root/etc/resolv.conf", "nameserver 10.8.8.8\n");
+    lab.once();
+    assert!(manager().restore().unwrap());
+    assert_eq!(lab.resolv_conf(), "nameserver 10.8.8.8\n");
+}
+
+#[test]
+fn where_there_was_no_file_none_is_given_back() {
+    let (lab, server) = lab();
+    fs::remove_file(lab.path("root/etc/resolv.conf")).unwrap();
+    lab.once();
+    let (root, state) = (lab.path("root"), lab.path("state"));
+    let manager = resolver::open(Manager::ResolvConf, &root, &state).unwrap().unwrap();
+    assert!(!manager.restore().unwrap());
+    assert_eq!(nameservers(&lab.resolv_conf()), [server.addr().ip().to_string()]);
 }
