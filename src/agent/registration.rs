@@ -32,6 +32,8 @@ pub struct Registration<'a> {
     pub backend: &'a dyn Backend,
     /// The names that it shall hold; none to withdraw.
     pub desired: &'a BTreeMap<Name, Wish>,
+    /// What becomes of names that were published before and are not to be held now.
+    pub unwanted: Unwanted,
     /// Names to take back although the ledger does not know them.
     pub also_retired: BTreeSet<Name>,
     /// The memory.
@@ -40,6 +42,15 @@ pub struct Registration<'a> {
     pub clock: &'a dyn Clock,
     /// When it must be over.
     pub deadline: Instant,
+}
+
+/// What becomes of names that were published before and are not wanted now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwanted {
+    /// They are taken back.
+    Retired,
+    /// They stay: it is not known yet what is wanted.
+    Kept,
 }
 
 /// What became of it.
@@ -60,11 +71,23 @@ pub struct Registered {
     pub skipped: Vec<(Name, Reason)>,
     /// What is to be taken back as soon as its zone is served again.
     pub unreached: Vec<Name>,
+    /// What the operator should know.
+    pub notices: Vec<String>,
     /// What went wrong.
     pub failures: Vec<Failure>,
 }
 
 impl Registered {
+    /// This outcome after an earlier one of the same backend and pass: what that one did was done.
+    pub fn after(mut self, earlier: Option<Self>) -> Self {
+        if let Some(earlier) = earlier {
+            let again = std::mem::replace(&mut self.done, earlier.done);
+            self.unchanged.retain(|name| self.done.iter().all(|swap| swap.key.name != *name));
+            self.done.extend(again);
+        }
+        self
+    }
+
     /// The outcome of a backend that could not even be opened.
     pub fn failed(backend: &str, failure: Failure) -> Self {
         Self { backend: backend.to_owned(), failures: vec![failure], ..Self::default() }
@@ -83,7 +106,10 @@ impl Registration<'_> {
     /// # Errors
     /// The backend cannot be read.
     pub async fn plan(&self) -> Result<Plan, BackendError> {
-        let mut retired = self.notebook.ledger().retired(self.name, self.desired);
+        let mut retired = match self.unwanted {
+            Unwanted::Retired => self.notebook.ledger().retired(self.name, self.desired),
+            Unwanted::Kept => BTreeSet::new(),
+        };
         retired.extend(self.also_retired.iter().cloned());
         let names = self
             .desired

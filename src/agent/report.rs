@@ -23,6 +23,8 @@ pub struct Report {
     pub failures: Vec<Failure>,
     /// When each input was read.
     pub inputs: Inputs,
+    /// Whether the pass was given up while it was at work, so that nobody knows how far it came.
+    pub cut_off: bool,
 }
 
 /// When each input of a pass was read last, in seconds since 1970; `None` where it was not.
@@ -80,13 +82,18 @@ impl Report {
                 .iter()
                 .map(|name| format!("{name} is still to be taken back: nobody serves its zone now"))
         });
-        self.notices.iter().cloned().chain(skipped).chain(unreached).chain(resolved)
+        let registered = self.registered.iter().flat_map(|part| part.notices.clone());
+        let own = self.notices.iter().cloned();
+        own.chain(registered).chain(skipped).chain(unreached).chain(resolved)
     }
 }
 
 impl fmt::Display for Report {
     /// `published web-1.corp. A 10.0.1.23; 1 unchanged · resolvers 10.0.0.2, 10.0.0.3 (1 of 3 not used)`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.cut_off {
+            return f.write_str("cut off at the deadline; `tagalong status` says what stands");
+        }
         let mut parts = Vec::new();
         for part in &self.registered {
             parts.push(registered(part));

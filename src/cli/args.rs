@@ -10,7 +10,7 @@ use clap_complete::Shell;
 ///
 /// Results go to standard output, everything else to standard error. Exit status: 0 done, 1 failed, 2 `plan` found
 /// changes, 64 wrong usage.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "tagalong", version, max_term_width = 100)]
 pub(super) struct Args {
     /// The configuration [default: /etc/tagalong/config.toml, then config.d/*.toml beside it]
@@ -37,7 +37,7 @@ pub(super) struct Args {
     pub(super) verb: Verb,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub(super) enum Verb {
     /// One whole pass: publish this host's names, set its resolver, and exit
     Once {

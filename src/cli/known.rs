@@ -7,13 +7,16 @@ use tokio::time::Instant;
 
 use super::wiring::{Host, failure_of, refused};
 use crate::{
-    agent::patience::{Patience, insist},
+    agent::{
+        patience::{Patience, insist},
+        registration::Unwanted,
+    },
     backend::{self, Opened, Surroundings},
     config::{self, Config},
     core::{
         facts::{Facts, TagSource},
         name::Name,
-        naming::{Desired, NamingError, desire},
+        naming::{self, Desired, NamingError, desire},
         servers::{Here, NameServer},
     },
     ec2::tags::{TaggedServers, client},
@@ -31,42 +34,76 @@ pub(super) struct Known {
     pub(super) refused: Vec<Failure>,
 }
 
+/// What this host should publish, as far as it can be said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wishes {
+    pub(super) desired: Desired,
+    /// What cannot be said, and why.
+    pub(super) failures: Vec<Failure>,
+    /// After which time it may be otherwise; `None` if waiting does not help.
+    pub(super) pause: Option<Duration>,
+}
+
+impl Wishes {
+    fn none(failures: Vec<Failure>, pause: Option<Duration>) -> Self {
+        Self { failures, pause, ..Self::default() }
+    }
+
+    /// What becomes of names that were published before and are not among the wanted ones.
+    pub(super) fn unwanted(&self) -> Unwanted {
+        if self.failures.is_empty() { Unwanted::Retired } else { Unwanted::Kept }
+    }
+}
+
 impl Known {
-    /// The wanted names; waits for tags and addresses that are late, by reading the facts again, until the deadline.
-    pub(super) async fn desired(
+    /// The wanted names, as far as they can be said now.
+    pub(super) fn wishes(&self) -> Wishes {
+        let Some(facts) = &self.facts else { return Wishes::default() };
+        let unread = facts.tags.unread.as_ref();
+        let may_pass = unread.is_some_and(|why| why.may_pass);
+        if !self.refused.is_empty() {
+            return Wishes::none(self.refused.clone(), may_pass.then_some(SLOW));
+        }
+        // What tags would have published is not known, and must not be withdrawn for that.
+        if let Some(why) = unread.filter(|_| self.lacks_tags() && !self.is_idle()) {
+            return Wishes::none(vec![failure_of(why)], may_pass.then_some(SLOW));
+        }
+        let naming::Wishes { desired, failed } = desire(&self.config.records, facts);
+        let mut wishes = Wishes { desired, ..Wishes::default() };
+        for error in failed {
+            let (failure, pause) = match (&error, unread) {
+                (NamingError::MissingTag { .. }, Some(why)) => {
+                    (failure_of(why), may_pass.then_some(SLOW))
+                }
+                _ => {
+                    let failure = Failure::told(&error, Some(error.hint()));
+                    (failure, error.may_pass().then(|| pause_of(&error)))
+                }
+            };
+            if !wishes.failures.contains(&failure) {
+                wishes.failures.push(failure);
+            }
+            wishes.pause = wishes.pause.max(pause);
+        }
+        wishes
+    }
+
+    /// Reads the facts again after a pause, for tags and addresses that are late; `false` when there is no time for it.
+    ///
+    /// # Errors
+    /// The configuration that the new facts make cannot be.
+    pub(super) async fn look_again(
         &mut self,
         host: &Host<'_>,
-        deadline: Instant,
-    ) -> Result<Desired, Vec<Failure>> {
-        let mut patience = Patience::until(deadline);
-        loop {
-            let Some(facts) = &self.facts else { return Ok(Desired::new()) };
-            let unread = facts.tags.unread.as_ref();
-            let desired = desire(&self.config.records, facts);
-            let (failures, may_pass, pause) = match (desired, unread) {
-                _ if !self.refused.is_empty() => {
-                    (self.refused.clone(), unread.is_some_and(|why| why.may_pass), SLOW)
-                }
-                // What tags would have published is not known, and must not be withdrawn for that.
-                (Ok(_), Some(why)) if self.lacks_tags() && !self.is_idle() => {
-                    (vec![failure_of(why)], why.may_pass, SLOW)
-                }
-                (Ok(desired), _) => return Ok(desired),
-                (Err(NamingError::MissingTag { .. }), Some(why)) => {
-                    (vec![failure_of(why)], why.may_pass, SLOW)
-                }
-                (Err(error), _) => (
-                    vec![Failure::told(&error, Some(error.hint()))],
-                    error.may_pass(),
-                    pause_of(&error),
-                ),
-            };
-            if !may_pass || !patience.wait(pause, &SystemClock).await {
-                return Err(failures);
-            }
-            let Ok(facts) = host.facts(deadline).await else { return Err(failures) };
-            *self = host.complete(Some(&facts)).map_err(|errors| refused(&errors))?;
+        patience: &mut Patience,
+        pause: Duration,
+    ) -> Result<bool, Vec<Failure>> {
+        if !patience.wait(pause, &SystemClock).await {
+            return Ok(false);
         }
+        let Ok(facts) = host.facts(patience.deadline).await else { return Ok(false) };
+        *self = host.complete(Some(&facts)).map_err(|errors| refused(&errors))?;
+        Ok(true)
     }
 
     /// Whether nothing of the configuration was left out.

@@ -12,14 +12,14 @@ use tokio::time::timeout_at;
 use super::{
     Code,
     args::Args,
-    known::Known,
+    known::{Known, Wishes},
     pass::carry_out,
     wiring::{Host, refused},
 };
 use crate::{
     agent::{
         notebook::Notebook,
-        patience::out_of_time,
+        patience::{Patience, out_of_time},
         registration::{Registered, Registration},
         report::Report,
         resolution::{Action, Mode, Resolution, Resolved},
@@ -78,8 +78,8 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     let register = async {
         let known = match known.clone().await.as_ref() {
             Ok((known, None)) => known.clone(),
-            Ok((_, Some(failure))) => return Err(vec![failure.as_ref().clone()]),
-            Err(failures) => return Err(failures.clone()),
+            Ok((_, Some(failure))) => return (Vec::new(), vec![failure.as_ref().clone()]),
+            Err(failures) => return (Vec::new(), failures.clone()),
         };
         register_all(host, known, deadline, servers.clone()).await
     };
@@ -122,10 +122,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     };
     let (registered, resolved) = tokio::join!(register, resolve);
     let mut report = Report { resolved, inputs: host.inputs(), ..Report::default() };
-    match registered {
-        Ok(registered) => report.registered = registered,
-        Err(failures) => report.failures = failures,
-    }
+    (report.registered, report.failures) = registered;
     if let Ok((known, _)) = known.clone().await.as_ref() {
         report.instance_id = known.facts.as_ref().map(|facts| facts.identity.instance_id.clone());
         report.notices = known.notices();
@@ -137,22 +134,46 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     report
 }
 
-/// Publishes in every backend that has something to hold or to give back.
+/// Publishes in every backend that has something to hold or to give back; what cannot be named yet is waited for, and the
+/// rest does not wait with it. Gives what became of each backend, and what could not be said.
 async fn register_all(
     host: &Host<'_>,
     mut known: Known,
     deadline: tokio::time::Instant,
     servers: impl Future<Output = Result<Vec<NameServer>, Failure>> + Clone,
-) -> Result<Vec<Registered>, Vec<Failure>> {
-    let desired = known.desired(host, deadline).await?;
-    let Some(facts) = &known.facts else { return Ok(Vec::new()) };
-    let owner = OwnerId::new(&facts.identity.instance_id);
-    host.notebook.belongs_to(&owner);
-    let backends = backends(&known, &desired, host.notebook);
-    let parts = backends
-        .iter()
-        .map(|name| register(host, &known, name, &desired, &owner, deadline, servers.clone()));
-    Ok(join_all(parts).await)
+) -> (Vec<Registered>, Vec<Failure>) {
+    let mut registered: Vec<Registered> = Vec::new();
+    let mut patience = Patience::until(deadline);
+    let mut published = None;
+    loop {
+        let wishes = known.wishes();
+        let Some(facts) = &known.facts else { return (registered, wishes.failures) };
+        let sayable = wishes.failures.is_empty() || !wishes.desired.is_empty();
+        if sayable && published.as_ref() != Some(&wishes.desired) {
+            let owner = OwnerId::new(&facts.identity.instance_id);
+            host.notebook.belongs_to(&owner);
+            let backends = backends(&known, &wishes.desired, host.notebook);
+            let parts = backends.iter().map(|name| {
+                register(host, &known, name, &wishes, &owner, deadline, servers.clone())
+            });
+            let outcomes = join_all(parts).await.into_iter().map(|outcome| {
+                let earlier = registered.iter().position(|one| one.backend == outcome.backend);
+                outcome.after(earlier.map(|place| registered.swap_remove(place)))
+            });
+            let outcomes = outcomes.collect::<Vec<_>>();
+            registered.extend(outcomes);
+            registered.sort_by(|one, other| one.backend.cmp(&other.backend));
+            published = Some(wishes.desired);
+        }
+        let Some(pause) = wishes.pause.filter(|_| !wishes.failures.is_empty()) else {
+            return (registered, wishes.failures);
+        };
+        match known.look_again(host, &mut patience, pause).await {
+            Ok(true) => {}
+            Ok(false) => return (registered, wishes.failures),
+            Err(failures) => return (registered, failures),
+        }
+    }
 }
 
 /// Names that nobody will take back, since the backend that they were published by is not configured any more.
@@ -185,13 +206,13 @@ async fn register(
     host: &Host<'_>,
     known: &Known,
     name: &str,
-    desired: &Desired,
+    wishes: &Wishes,
     owner: &OwnerId,
     deadline: tokio::time::Instant,
     servers: impl Future<Output = Result<Vec<NameServer>, Failure>>,
 ) -> Registered {
     let listed = if known.needs_discovery(name) { servers.await } else { Ok(Vec::new()) };
-    let opened = match open(host, known, name, listed) {
+    let (opened, notice) = match open(host, known, name, listed) {
         Ok(opened) => opened,
         Err(failure) => return Registered::failed(name, failure),
     };
@@ -200,13 +221,15 @@ async fn register(
         owner,
         name,
         backend: opened.port(),
-        desired: desired.get(name).unwrap_or(&nothing),
+        desired: wishes.desired.get(name).unwrap_or(&nothing),
+        unwanted: wishes.unwanted(),
         also_retired: BTreeSet::new(),
         notebook: host.notebook,
         clock: &SystemClock,
         deadline,
     };
     let mut outcome = registration.run().await;
+    outcome.notices.extend(notice);
     let (zones, now) = (opened.zone_ids(), SystemClock.now());
     if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, zones.clone(), now))
     {
@@ -215,28 +238,37 @@ async fn register(
     outcome
 }
 
-/// Opens a backend; one that uses discovered servers gets the list, or the last good one.
+/// Opens a backend; one that uses discovered servers gets the list, or the last good one, and then a notice says so.
 pub(super) fn open(
     host: &Host<'_>,
     known: &Known,
     name: &str,
     listed: Result<Vec<NameServer>, Failure>,
-) -> Result<Opened, Failure> {
+) -> Result<(Opened, Option<String>), Failure> {
     let ledger = host.notebook.ledger();
-    let last_good = ledger.servers.as_ref().map(|known| known.servers.clone());
-    let servers = match (listed, last_good) {
+    let mut notice = None;
+    let servers = match listed {
         _ if !known.needs_discovery(name) => Vec::new(),
-        (Ok(servers), _) if !servers.is_empty() => servers,
-        (Ok(_), last_good) => last_good.unwrap_or_default(),
-        (Err(_), Some(last_good)) => last_good,
-        (Err(failure), None) => return Err(failure),
+        Ok(servers) if !servers.is_empty() => servers,
+        listed => match (ledger.servers.as_ref(), listed) {
+            (Some(last_good), listed) => {
+                let why = listed
+                    .err()
+                    .map_or("no DNS server is listed".to_owned(), |why| why.to_string());
+                let age = SystemClock.now().saturating_sub(last_good.at);
+                notice = Some(format!("{why}; backend `{name}` uses the list of {age} s ago"));
+                last_good.servers.clone()
+            }
+            (None, Ok(servers)) => servers,
+            (None, Err(failure)) => return Err(failure),
+        },
     };
     let zones = if known.has_zone_id(name) {
         ledger.zones.get(name).map(|known| &known.by_id)
     } else {
         ledger.fresh_zones(name, SystemClock.now())
     };
-    known.open(name, &servers, zones.cloned().unwrap_or_default())
+    Ok((known.open(name, &servers, zones.cloned().unwrap_or_default())?, notice))
 }
 
 /// Sets the resolver, or in [`Mode::Plan`] says what would be set.
@@ -279,4 +311,4 @@ pub(super) async fn resolve(
 }
 
 /// How long the resolver waits for the list of servers, at most, before it makes do with the last good one.
-const LIST_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(3);

@@ -31,22 +31,28 @@ pub(super) fn carry_out(
     started: Instant,
     work: impl AsyncFnOnce(&Host<'_>, tokio::time::Instant) -> Report + Send + 'static,
 ) -> Code {
-    let Some(settings) = settings(args) else { return Code::Failed };
-    let (state, run_dir) = (args.state_dir.clone(), args.run_dir.clone());
     let deadline = deadline(started, limit);
+    let whole = args.clone();
     let pass = move || {
-        let turn = turn(&run_dir, limit / 2);
+        let args = whole;
+        let Some(settings) = settings(&args) else { return Code::Failed };
+        let turn = turn(&args.run_dir, limit / 2);
         let patience = Patience::default();
-        let outcome = on_host(settings, &state, Access::ReadWrite, patience, async |host| {
-            work(host, deadline).await
-        });
+        let outcome =
+            on_host(settings, &args.state_dir, Access::ReadWrite, patience, async |host| {
+                work(host, deadline).await
+            });
         let mut report = report_of(outcome);
         report.notices.extend(turn.err().filter(|error| error.kind() == TimedOut).map(|_| {
             "another pass is still at work, and was not waited for any longer".to_owned()
         }));
-        report
+        finish(&args, report)
     };
-    finish(args, bounded(limit, started, pass))
+    let whole = args.clone();
+    bounded(limit.saturating_sub(started.elapsed()), pass).unwrap_or_else(|why| {
+        let report = Report { failures: vec![why], cut_off: true, ..Report::default() };
+        bounded(LAST_WORDS, move || finish(&whole, report)).unwrap_or(Code::Failed)
+    })
 }
 
 /// Waits while another pass is at work, so that what it read is not out of date when it writes; one that hangs is passed by:
@@ -56,28 +62,14 @@ fn turn(run_dir: &Path, patience: Duration) -> io::Result<File> {
     lock(&run_dir.join("pass.lock"), patience)
 }
 
-/// Runs `work` on a thread of its own and waits no longer than the deadline: a system call that hangs hangs alone.
-fn bounded(
-    limit: Duration,
-    started: Instant,
-    work: impl FnOnce() -> Report + Send + 'static,
-) -> Report {
+/// Runs `work` on a thread of its own and waits no longer than `limit`: a system call that hangs hangs alone.
+fn bounded(limit: Duration, work: impl FnOnce() -> Code + Send + 'static) -> Result<Code, Failure> {
     let (sender, receiver) = mpsc::channel();
     let spawned =
         thread::Builder::new().name("pass".to_owned()).spawn(move || sender.send(work()).ok());
-    if let Err(error) = spawned {
-        return Report {
-            failures: vec![Failure::told(format!("no thread for the pass: {error}"), None)],
-            ..Report::default()
-        };
-    }
-    receiver.recv_timeout(limit.saturating_sub(started.elapsed())).unwrap_or_else(|_| Report {
-        failures: vec![Failure::told(
-            "the deadline came while the system kept the pass waiting",
-            None,
-        )],
-        ..Report::default()
-    })
+    spawned.map_err(|error| Failure::told(format!("no thread for the pass: {error}"), None))?;
+    let late = |_| Failure::told("the deadline came while the system kept the pass waiting", None);
+    receiver.recv_timeout(limit).map_err(late)
 }
 
 /// Prints a pass's outcome, and leaves it for `status`.
@@ -130,3 +122,6 @@ fn report_of(outcome: Result<(Report, Vec<String>), Vec<Failure>>) -> Report {
         Err(failures) => Report { failures, ..Report::default() },
     }
 }
+
+/// How long a pass that was cut off may take to say so.
+const LAST_WORDS: Duration = Duration::from_millis(200);

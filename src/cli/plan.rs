@@ -6,12 +6,14 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+use futures_util::{FutureExt as _, future::join_all};
 use serde::Serialize;
 
 use super::{
     Code,
     args::Args,
-    once::{Places, backends, open, resolve},
+    known::{Known, Wishes},
+    once::{LIST_PATIENCE, Places, backends, open, resolve},
     print,
     wiring::{Host, deadline, on_host, refused, settings},
 };
@@ -25,6 +27,7 @@ use crate::{
     core::{
         ownership::OwnerId,
         plan::{Plan, RrsetSwap},
+        servers::NameServer,
     },
     ec2::imds::Patience,
     ports::Failure,
@@ -68,7 +71,7 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
             return found;
         }
     };
-    let mut known = match host.complete(Some(&facts)) {
+    let known = match host.complete(Some(&facts)) {
         Ok(known) => known,
         Err(errors) => {
             found.failures = refused(&errors);
@@ -77,53 +80,75 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     };
     found.notices = known.notices();
     // A plan is asked for by a person: a tag that is missing is said at once, and not waited for.
-    let desired = match known.desired(host, tokio::time::Instant::now()).await {
-        Ok(desired) => desired,
-        Err(failures) => {
-            found.failures.extend(failures);
-            BTreeMap::new()
-        }
-    };
+    let wishes = known.wishes();
+    found.failures.clone_from(&wishes.failures);
     let owner = OwnerId::new(&facts.identity.instance_id);
     host.notebook.belongs_to(&owner);
     let managed = known.config.resolver.manager != Manager::None;
-    let names = if found.failures.is_empty() {
-        backends(&known, &desired, host.notebook)
+    let names = if wishes.failures.is_empty() || !wishes.desired.is_empty() {
+        backends(&known, &wishes.desired, host.notebook)
     } else {
         BTreeSet::new()
     };
-    let listed = if managed || names.iter().any(|name| known.needs_discovery(name)) {
-        host.servers(&known, deadline).await
-    } else {
-        Ok(Vec::new())
-    };
-    let nothing = BTreeMap::new();
-    for name in names {
-        let opened = match open(host, &known, &name, listed.clone()) {
-            Ok(opened) => opened,
-            Err(failure) => {
-                found.failures.push(failure);
-                continue;
+    let needs_list = managed || names.iter().any(|name| known.needs_discovery(name));
+    // As a pass does it: then what the last good list makes of it is told.
+    let patience = deadline.min(tokio::time::Instant::now() + LIST_PATIENCE);
+    let listed =
+        async { if needs_list { host.servers(&known, patience).await } else { Ok(Vec::new()) } };
+    let listed = listed.shared();
+    let plans = names.iter().map(|name| {
+        let (known, listed, wishes, owner) = (&known, listed.clone(), &wishes, &owner);
+        async move {
+            let listed = if known.needs_discovery(name) { listed.await } else { Ok(Vec::new()) };
+            plan_of(host, known, name, wishes, owner, listed, deadline).await
+        }
+    });
+    let resolve = async { resolve(host, &known, places, listed.clone().await, Mode::Plan).await };
+    let (plans, resolved) = tokio::join!(join_all(plans), resolve);
+    for plan in plans {
+        match plan {
+            Ok((plan, notice)) => {
+                found.plans.push(plan);
+                found.notices.extend(notice);
             }
-        };
-        let registration = Registration {
-            owner: &owner,
-            name: &name,
-            backend: opened.port(),
-            desired: desired.get(&name).unwrap_or(&nothing),
-            also_retired: BTreeSet::new(),
-            notebook: host.notebook,
-            clock: &SystemClock,
-            deadline,
-        };
-        match tokio::time::timeout_at(deadline, registration.plan()).await {
-            Ok(Ok(plan)) => found.plans.push((name.clone(), opened.port().place(), plan)),
-            Ok(Err(error)) => found.failures.push(Failure::of(&error)),
-            Err(_) => found.failures.push(out_of_time(&opened.port().place())),
+            Err(failure) => found.failures.push(failure),
         }
     }
-    found.resolved = Some(resolve(host, &known, places, listed, Mode::Plan).await);
+    found.resolved = Some(resolved);
     found
+}
+
+/// A backend's name and place, what would change there, and what the operator should know.
+type Planned = ((String, String, Plan), Option<String>);
+
+async fn plan_of(
+    host: &Host<'_>,
+    known: &Known,
+    name: &str,
+    wishes: &Wishes,
+    owner: &OwnerId,
+    listed: Result<Vec<NameServer>, Failure>,
+    deadline: tokio::time::Instant,
+) -> Result<Planned, Failure> {
+    let (opened, notice) = open(host, known, name, listed)?;
+    let nothing = BTreeMap::new();
+    let registration = Registration {
+        owner,
+        name,
+        backend: opened.port(),
+        desired: wishes.desired.get(name).unwrap_or(&nothing),
+        unwanted: wishes.unwanted(),
+        also_retired: BTreeSet::new(),
+        notebook: host.notebook,
+        clock: &SystemClock,
+        deadline,
+    };
+    let place = opened.port().place();
+    match tokio::time::timeout_at(deadline, registration.plan()).await {
+        Ok(Ok(plan)) => Ok(((name.to_owned(), place, plan), notice)),
+        Ok(Err(error)) => Err(Failure::of(&error)),
+        Err(_) => Err(out_of_time(&place)),
+    }
 }
 
 fn show(args: &Args, found: &Found) -> Code {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     agent::{
-        registration::{Registered, Registration},
+        registration::{Registered, Registration, Unwanted},
         report::Report,
     },
     core::{naming::desire, ownership::OwnerId},
@@ -45,13 +45,13 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     let owner = OwnerId::new(&facts.identity.instance_id);
     host.notebook.belongs_to(&owner);
     // Names that would be wanted are withdrawn even if the memory was lost; without tags, those of the memory are.
-    let desired = desire(&known.config.records, &facts).unwrap_or_default();
+    let desired = desire(&known.config.records, &facts).desired;
     let names = backends(&known, &desired, host.notebook);
     let needs_list = names.iter().any(|name| known.needs_discovery(name));
     let listed = if needs_list { host.servers(&known, deadline).await } else { Ok(Vec::new()) };
     let nothing = BTreeMap::new();
     for name in names {
-        let opened = match open(host, &known, &name, listed.clone()) {
+        let (opened, notice) = match open(host, &known, &name, listed.clone()) {
             Ok(opened) => opened,
             Err(failure) => {
                 report.registered.push(Registered::failed(&name, failure));
@@ -65,12 +65,14 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
             name: &name,
             backend: opened.port(),
             desired: &nothing,
+            unwanted: Unwanted::Retired,
             also_retired,
             notebook: host.notebook,
             clock: &SystemClock,
             deadline,
         };
         let mut outcome = registration.run().await;
+        outcome.notices.extend(notice);
         let left = outcome.unreached.iter().map(|name| {
             Failure::told(
                 format!("{name} was not taken back: nobody serves its zone now"),

@@ -57,21 +57,39 @@ pub struct Wish {
 /// Wanted names of each backend.
 pub type Desired = BTreeMap<String, BTreeMap<Name, Wish>>;
 
-/// Works out the names that a host with these facts should have.
-///
-/// # Errors
-/// A name cannot be made, or a record would have no address. There is never half an answer.
-pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Result<Desired, NamingError> {
-    let mut desired = Desired::new();
+/// What a host should have, as far as it can be said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// The names that can be made, each whole.
+    pub desired: Desired,
+    /// The records that cannot, or not yet.
+    pub failed: Vec<NamingError>,
+}
+
+/// Works out the names that a host with these facts should have. A record that cannot be made stands in no other's way; a
+/// name that another record would add to is left out with it, since half of it is not what was asked for.
+#[must_use]
+pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
+    let mut wishes = Wishes::default();
     let mut has_ptr = BTreeSet::new();
+    let mut halves = Vec::new();
     for policy in policies {
-        let name = policy.name.render(facts)?;
+        let name = match policy.name.render(facts) {
+            Ok(name) => name,
+            Err(error) => {
+                wishes.failed.push(error);
+                continue;
+            }
+        };
         let mut because = vec![Reason::Template(policy.name.to_string())];
         let chosen = choose(policy, facts, &mut because);
         if chosen.is_empty() {
-            return Err(NamingError::NoAddress { name, selectors: policy.addresses.clone() });
+            halves.push((policy.backend.as_str(), name.clone()));
+            let selectors = policy.addresses.clone();
+            wishes.failed.push(NamingError::NoAddress { name, selectors });
+            continue;
         }
-        let names = desired.entry(policy.backend.clone()).or_default();
+        let names = wishes.desired.entry(policy.backend.clone()).or_default();
         for (address, public) in &chosen {
             let reversible = policy.reverse != Reverse::Never && !public;
             if reversible && has_ptr.insert((policy.backend.clone(), *address)) {
@@ -95,7 +113,13 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Result<Desired, Namin
         wish.values.extend(values);
         wish.because.extend(because);
     }
-    Ok(desired)
+    for (backend, name) in halves {
+        if let Some(names) = wishes.desired.get_mut(backend) {
+            let pointer = Rdata::Ptr(name.clone());
+            names.retain(|other, wish| *other != name && !wish.values.contains(&pointer));
+        }
+    }
+    wishes
 }
 
 /// The addresses that a policy selects, each once, and whether it is a public one.

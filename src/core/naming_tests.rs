@@ -138,7 +138,7 @@ fn a_name_over_255_octets_is_an_error() {
 
 #[test]
 fn a_missing_tag_is_never_half_a_name() {
-    let error = desire(&[policy("{tag:Team}.x", &["private-ipv4"])], &facts()).unwrap_err();
+    let error = only_failure(&[policy("{tag:Team}.x", &["private-ipv4"])]);
     assert!(error.may_pass());
     assert_eq!(
         error.to_string(),
@@ -149,7 +149,7 @@ fn a_missing_tag_is_never_half_a_name() {
 #[test]
 fn addresses_are_chosen_by_kind_interface_and_block() {
     let check = |selectors: &[&str], expect: &[&str]| {
-        let desired = desire(&[policy("h.x", selectors)], &facts()).unwrap();
+        let desired = whole(&[policy("h.x", selectors)]);
         let wish = &desired["internal"][&"h.x".parse().unwrap()];
         let got = wish.values.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(got, expect, "{selectors:?}");
@@ -176,7 +176,7 @@ fn a_selector_that_says_nothing_is_refused() {
 
 #[test]
 fn a_record_without_any_address_is_an_error_and_not_a_removal() {
-    let error = desire(&[policy("h.x", &["ipv6 device-index=1"])], &facts()).unwrap_err();
+    let error = only_failure(&[policy("h.x", &["ipv6 device-index=1"])]);
     assert_eq!(
         error.to_string(),
         "the instance has no address for h.x.: nothing matches `ipv6 device-index=1`"
@@ -191,7 +191,7 @@ fn reverse_names_point_at_the_first_record_and_never_stand_for_public_addresses(
     second.reverse = Reverse::IfServed;
     second.ttl = 30;
     assert_eq!(
-        lines(&desire(&[first, second], &facts()).unwrap()),
+        lines(&whole(&[first, second])),
         [
             "internal 23.1.0.10.in-addr.arpa. 60 PTR web-1.x.",
             "internal alias.x. 30 A 10.0.1.23",
@@ -204,6 +204,31 @@ fn reverse_names_point_at_the_first_record_and_never_stand_for_public_addresses(
 fn two_records_of_one_name_are_joined() {
     let mut second = policy("h.x", &["ipv6"]);
     second.ttl = 30;
-    let desired = desire(&[policy("h.x", &["private-ipv4"]), second], &facts()).unwrap();
+    let desired = whole(&[policy("h.x", &["private-ipv4"]), second]);
     assert_eq!(lines(&desired), ["internal h.x. 30 A 10.0.1.23, AAAA 2001:db8::7"]);
+}
+
+fn whole(policies: &[RecordPolicy]) -> Desired {
+    let wishes = desire(policies, &facts());
+    assert_eq!(wishes.failed, []);
+    wishes.desired
+}
+
+fn only_failure(policies: &[RecordPolicy]) -> NamingError {
+    let mut wishes = desire(policies, &facts());
+    assert_eq!((wishes.failed.len(), wishes.desired.values().flatten().count()), (1, 0));
+    wishes.failed.remove(0)
+}
+
+#[test]
+fn a_record_that_cannot_be_made_stands_in_no_others_way_and_makes_no_half_name() {
+    let good = policy("h.x", &["private-ipv4"]);
+    let wishes = desire(&[policy("{tag:Team}.x", &["private-ipv4"]), good.clone()], &facts());
+    assert_eq!(wishes.failed.len(), 1);
+    assert_eq!(wishes.desired, whole(std::slice::from_ref(&good)));
+    let missing_half = policy("h.x", &["ipv6 device-index=1"]);
+    for policies in [[good.clone(), missing_half.clone()], [missing_half, good]] {
+        let wishes = desire(&policies, &facts());
+        assert_eq!((wishes.failed.len(), wishes.desired.values().flatten().count()), (1, 0));
+    }
 }

@@ -4,7 +4,7 @@
 //! once; refused and silent connections are tried again; no proxy is ever used; and an answer is one of three things that
 //! are never mixed up: present, absent (404, or 200 without a body), or unknown (an error).
 
-use std::{net::SocketAddr, sync::Mutex, time::Duration};
+use std::{fmt, net::SocketAddr, sync::Mutex, time::Duration};
 
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::{
@@ -79,10 +79,17 @@ pub struct Imds {
     address: OnceCell<SocketAddr>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 struct Token {
     text: String,
     ends: Instant,
+}
+
+/// Whoever has the token can read the role's credentials: it is in no log.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("ends", &self.ends).finish_non_exhaustive()
+    }
 }
 
 impl Imds {

@@ -9,7 +9,10 @@ use tagalong::ec2::{
     imds::{Imds, Patience},
 };
 
-use crate::support::{Lab, US};
+use crate::{
+    authority::{parsed, tsig_keygen},
+    support::{Lab, Started, US, fleet_server},
+};
 
 const LIST: &str = "/2021-03-23/meta-data/iam/security-credentials/";
 const PATIENCE: Patience =
@@ -117,4 +120,33 @@ fn an_instance_without_a_role_is_no_failure_while_nobody_needs_one() {
     lab.world.update_instance(US, |host| host.role = None);
     let run = lab.once();
     assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn no_secret_is_in_the_log_however_much_is_logged() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let server = fleet_server(vec![parsed(&key)]);
+    let lab = Lab::new();
+    lab.list_server(server.addr(), "us-east-1a");
+    lab.publish_at(&[server.addr()], &key, "");
+    let mut command = lab.command(&["once", "--deadline", "20s"]);
+    command.env("RUST_LOG", "trace");
+    // Discovery signs with the role's credentials.
+    let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+    lab.file("config.toml", &config.replace("manager = \"none\"", "search = [\"corp.internal\"]"));
+    let run = Started::of(command).finish();
+    assert!(run.stderr.contains("DescribeInstances") && run.stderr.lines().count() > 50, "{run}");
+    let secret = key.split('"').nth(3).unwrap();
+    let document = block_on(credentials(&lab, None).1.provide_credentials()).unwrap();
+    for (what, text) in [
+        ("session token of the metadata", "AQAEA"),
+        ("TSIG secret", secret),
+        ("secret access key", document.secret_access_key()),
+        ("session token of the role", document.session_token().unwrap()),
+    ] {
+        assert!(
+            !run.stderr.contains(text) && !run.stdout.contains(text),
+            "the {what} is in the log"
+        );
+    }
 }

@@ -260,3 +260,33 @@ fn every_placeholder_of_the_manual_has_its_value() {
         format!("web-1.{US}.us-east-1a.us-east-1.123456789012.ip-10-0-1-23.corp.internal.");
     assert_eq!(dig(server.addr(), &expect, "A"), ["10.0.1.23"]);
 }
+
+#[test]
+fn a_record_whose_tag_is_missing_stops_no_other_and_takes_nothing_back() {
+    let (lab, server) = lab(web().tag("Role", "db"));
+    let records = |second: &str| {
+        let key_file = lab.path("tsig.key");
+        lab.configure(&format!(
+            "[[record]]\nname = \"{{tag:Name}}.corp.internal\"\nreverse = false\n\
+             [[record]]\nname = \"{second}.corp.internal\"\nreverse = false\n\
+             [backend.internal]\nkind = \"rfc2136\"\nservers = [\"{}\"]\nkey_file = \"{}\"\n\
+             [resolver]\nmanager = \"none\"\n",
+            server.addr(),
+            key_file.display()
+        ));
+    };
+    records("{tag:Role}");
+    lab.once();
+    assert_eq!(dig(server.addr(), "db.corp.internal.", "A"), ["10.0.1.23"]);
+    lab.world.update_instance(US, |host| {
+        host.tags.remove("Role");
+        host.move_to([10, 0, 1, 99].into());
+    });
+    let run = lab.once_fails().says(&["the instance has no tag `Role`"]);
+    assert!(run.stdout.contains("published web-1.corp.internal. A 10.0.1.99"), "{run}");
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.99"]);
+    assert_eq!(dig(server.addr(), "db.corp.internal.", "A"), ["10.0.1.23"], "it may come back");
+    records("{instance-id}");
+    lab.once();
+    assert_eq!(dig(server.addr(), "db.corp.internal.", "A"), [""; 0], "now it is known");
+}

@@ -77,6 +77,14 @@ fn fifo(path: &Path) {
     mkfifoat(CWD, path, Mode::RUSR | Mode::WUSR).unwrap();
 }
 
+/// Takes the lock of the state file for as long as this process lives.
+fn hold_state(whole: &Whole) {
+    let lock = whole.lab.file("state/state.lock", "");
+    let file = fs::OpenOptions::new().write(true).open(lock).unwrap();
+    file.lock().unwrap();
+    std::mem::forget(file);
+}
+
 const DROP: Fault = Fault {
     delay_ms: 0,
     drop: true,
@@ -104,7 +112,7 @@ fn both_parts_are_done_in_one_pass_and_told_in_one_line() {
 type Breakage = (&'static str, fn(&Whole));
 
 /// Everything that can hang, each with how to make it hang.
-const HANGS: [Breakage; 10] = [
+const HANGS: [Breakage; 11] = [
     ("metadata", |whole| whole.lab.world.faults().set(Service::Imds, DROP)),
     ("metadata, which answers in an hour", |whole| {
         let delay_ms = 3_600_000;
@@ -128,6 +136,7 @@ const HANGS: [Breakage; 10] = [
         fs::create_dir_all(whole.lab.path("state")).unwrap();
         fifo(&whole.lab.path("state/state.json"));
     }),
+    ("whoever has the lock of the state file", |whole| hold_state(whole)),
     ("the tag's DescribeTags", |whole| {
         whole.lab.world.update_instance(US, |host| host.metadata_tags = false);
         whole.lab.world.faults().set(Service::Ec2, DROP);
@@ -276,7 +285,11 @@ fn a_memory_that_cannot_be_kept_stops_the_registration_and_not_the_resolver() {
         let once = ["once", "--deadline", "4s"];
         mounted(&whole.lab, script, &[state.to_str().unwrap()], &once).expect_code(1)
     };
-    for break_and_run in [unreadable, read_only] {
+    let locked: fn(&Whole) -> Run = |whole| {
+        hold_state(whole);
+        whole.lab.once_fails().says(&["state.lock is held by another pass"])
+    };
+    for break_and_run in [unreadable, read_only, locked] {
         let whole = whole();
         let run = break_and_run(&whole).says(&["error: cannot ", "state.json"]);
         // A name that could be forgotten is one that nobody would ever take back.
@@ -309,6 +322,46 @@ fn a_memory_that_came_with_a_machine_image_is_not_taken_for_ours() {
     whole.lab.once();
     assert_eq!(dig(whole.server.addr(), "web-9.corp.internal.", "A"), ["10.0.9.9"]);
     assert!(whole.lab.state().contains(US));
+}
+
+#[test]
+fn servers_that_are_remembered_publish_while_ec2_fails_but_not_those_of_a_machine_image() {
+    let whole = whole();
+    whole.publish_at("\"discovered\"", "tsig.key");
+    whole.lab.once();
+    let state = whole.lab.state();
+    whole.lab.world.faults().set(Service::Ec2, Fault { fail: Some(503), ..Fault::default() });
+    whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    let run = whole.lab.once();
+    assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.99"]);
+    run.says(&["backend `internal` uses the list of "]);
+
+    whole.lab.file("state/state.json", &state.replace(US, "i-0ccccccccccccccc3"));
+    whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 98].into()));
+    whole.lab.once_fails().says(&["ec2:DescribeInstances failed"]);
+    assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.99"]);
+}
+
+#[test]
+fn a_pass_is_over_by_its_deadline_even_if_nobody_reads_what_it_says() {
+    let whole = whole();
+    let (reader, mut full) = std::io::pipe().unwrap();
+    std::io::Write::write_all(&mut full, &vec![b'x'; 64 << 10]).unwrap();
+    let mut command = whole.lab.command(&["once", "--deadline", "2s"]);
+    let mut child = command.stdout(full).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let started = std::time::Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if started.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!(status.code(), Some(1));
+    assert!(whole.is_published() && whole.is_resolving());
+    drop(reader);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The other verbs: `plan`, `status`, `config`, `completions`, `man`; JSON, usage, exit codes.
 
+use sandbox::fault::Service;
+
 use super::whole;
 use crate::support::{Lab, NAME, US};
 
@@ -360,4 +362,12 @@ fn a_verb_that_only_looks_leaves_the_state_directory_as_it_was() {
             assert_eq!(run.stderr.contains(says), is_broken && uses_it, "{verb:?}: {run}");
         }
     }
+}
+
+#[test]
+fn a_plan_needs_no_list_of_servers_where_the_backend_has_its_own() {
+    let whole = whole();
+    whole.lab.world.faults().set(Service::Ec2, super::DROP);
+    let run = whole.lab.tagalong(&["plan"]).expect_code(1);
+    run.prints(&["+ web-1.corp.internal."]).says(&["ec2:DescribeInstances"]);
 }
