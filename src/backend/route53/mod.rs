@@ -15,7 +15,7 @@ use aws_sdk_route53::{
     config::Builder,
     error::{ProvideErrorMetadata, SdkError},
     operation::change_resource_record_sets::ChangeResourceRecordSetsError,
-    types::{ChangeAction, ChangeBatch, RrType as Type, VpcRegion},
+    types::{ChangeAction, ChangeBatch, HostedZoneConfig, RrType as Type, VpcRegion},
 };
 
 use self::lower::{lower, name_of, route53_name, rrset_of};
@@ -124,7 +124,7 @@ impl Route53 {
         Ok(())
     }
 
-    /// The private zones that this host's VPC resolves, in one call.
+    /// The private zones that this host's VPC resolves, in one call for each hundred of them.
     async fn learn_private_zones(&self) -> Result<(), BackendError> {
         let Some((region, vpc)) = &self.vpc else { return Ok(()) };
         let region = VpcRegion::from(region.as_str());
@@ -139,26 +139,41 @@ impl Route53 {
         Ok(())
     }
 
-    /// Finds the zone by its name, from the name itself upwards.
+    /// Finds the public zone by its name, from the name itself upwards.
     async fn search(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
         let mut candidate = Some(name.clone());
         while let Some(zone) = candidate.filter(|zone| zone.labels().count() > 1) {
-            let text = route53_name(&zone);
-            let answer =
-                self.client.list_hosted_zones_by_name().dns_name(&text).max_items(1).send().await;
-            let answer = answer.map_err(|error| failed(LIST_ZONES, &text, &error))?;
-            let found = answer
-                .hosted_zones()
-                .iter()
-                .find(|found| name_of(found.name()).as_ref() == Some(&zone));
-            if let Some(found) = found {
-                let id = bare_id(found.id());
+            if let Some(id) = self.public_zone(&zone).await? {
                 self.remember(zone.clone(), &id);
                 return Ok(Some((zone, id)));
             }
             candidate = zone.parent();
         }
         Ok(None)
+    }
+
+    /// The public zone of this name. Private ones of the same name stand in the same list, and those are other VPCs': this
+    /// host's own are found by its VPC.
+    async fn public_zone(&self, zone: &Name) -> Result<Option<String>, BackendError> {
+        let text = route53_name(zone);
+        let mut start_id = None;
+        loop {
+            let call = self.client.list_hosted_zones_by_name().dns_name(&text);
+            let answer = call.set_hosted_zone_id(start_id).send().await;
+            let answer = answer.map_err(|error| failed(LIST_ZONES, &text, &error))?;
+            let found = answer.hosted_zones().iter().find(|found| {
+                let is_private = found.config().is_some_and(HostedZoneConfig::private_zone);
+                !is_private && name_of(found.name()).as_ref() == Some(zone)
+            });
+            if let Some(found) = found {
+                return Ok(Some(bare_id(found.id())));
+            }
+            let next_name = answer.next_dns_name().and_then(name_of);
+            start_id = answer.next_hosted_zone_id().map(str::to_owned);
+            if start_id.is_none() || next_name.as_ref() != Some(zone) {
+                return Ok(None);
+            }
+        }
     }
 
     fn remember(&self, zone: Name, id: &str) {

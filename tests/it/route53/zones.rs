@@ -2,10 +2,11 @@
 
 use sandbox::{instance::DEFAULT_VPC, zone::Zone};
 
-use super::{ID, NAME, publish, values};
+use super::{ID, NAME, calls, publish, values};
 use crate::support::Lab;
 
 const OTHER: &str = "Z0OTHER";
+const OTHER_VPC: &str = "vpc-0fedcba9876543210";
 
 /// Two zones of one name, as a split horizon has them.
 fn split_horizon() -> Lab {
@@ -94,4 +95,32 @@ fn a_zone_that_was_cut_out_of_a_remembered_one_is_found_within_a_day() {
     record("two.eu.corp.internal");
     let calls = lab.world.requests(sandbox::fault::Service::Route53);
     assert!(calls.iter().all(|call| call.target.ends_with("/rrset")), "{calls:?}");
+}
+
+#[test]
+fn a_private_zone_of_another_vpc_is_not_written() {
+    let lab = Lab::new();
+    lab.world.put_zone(Zone::new(OTHER, "corp.internal").vpc("us-east-1", OTHER_VPC));
+    let before = lab.world.records(OTHER);
+    publish(&lab, "", "");
+    lab.once_fails()
+        .says(&["web-1.corp.internal. is left alone: no zone that the backend serves holds it"]);
+    assert_eq!(lab.world.records(OTHER), before);
+}
+
+#[test]
+fn a_public_zone_is_found_behind_however_many_private_ones_of_its_name() {
+    for (private, pages) in [(1, 1), (150, 2)] {
+        let lab = Lab::new();
+        for number in 0..private {
+            let zone = Zone::new(&format!("Z0A{number:03}"), "corp.internal");
+            lab.world.put_zone(zone.vpc("us-east-1", &format!("vpc-0fedcba987654{number:04}")));
+        }
+        lab.world.put_zone(Zone::new("Z0PUBLIC", "corp.internal"));
+        publish(&lab, "", "");
+        lab.once();
+        assert_eq!(values(&lab, "Z0PUBLIC", NAME, "A"), ["10.0.1.23"], "{private}");
+        // By VPC, by the name itself, and by the zone's.
+        assert_eq!(calls(&lab).zones, 2 + pages, "{private}");
+    }
 }
