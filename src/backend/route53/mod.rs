@@ -124,17 +124,28 @@ impl Route53 {
         Ok(())
     }
 
-    /// The private zones that this host's VPC resolves, in one call for each hundred of them.
+    /// The private zones that this host's VPC resolves, in one call for each hundred of them. None is remembered before all
+    /// are known: a zone of another page may be cut out of it.
     async fn learn_private_zones(&self) -> Result<(), BackendError> {
         let Some((region, vpc)) = &self.vpc else { return Ok(()) };
         let region = VpcRegion::from(region.as_str());
-        let answer =
-            self.client.list_hosted_zones_by_vpc().vpc_id(vpc).vpc_region(region).send().await;
-        let answer = answer.map_err(|error| failed(LIST_VPC_ZONES, vpc, &error))?;
-        for zone in answer.hosted_zone_summaries() {
-            if let Some(name) = name_of(zone.name()) {
-                self.remember(name, &bare_id(zone.hosted_zone_id()));
+        let mut zones = Vec::new();
+        let mut token = None;
+        loop {
+            let call = self.client.list_hosted_zones_by_vpc().vpc_id(vpc);
+            let answer = call.vpc_region(region.clone()).set_next_token(token).send().await;
+            let answer = answer.map_err(|error| failed(LIST_VPC_ZONES, vpc, &error))?;
+            let summaries = answer.hosted_zone_summaries().iter();
+            let named =
+                summaries.map(|zone| (name_of(zone.name()), bare_id(zone.hosted_zone_id())));
+            zones.extend(named.filter_map(|(zone, id)| Some((zone?, id))));
+            token = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
+            if token.is_none() {
+                break;
             }
+        }
+        for (zone, id) in zones {
+            self.remember(zone, &id);
         }
         Ok(())
     }

@@ -124,3 +124,28 @@ fn a_public_zone_is_found_behind_however_many_private_ones_of_its_name() {
         assert_eq!(calls(&lab).zones, 2 + pages, "{private}");
     }
 }
+
+/// More private zones on the host's VPC than one page holds; the zone that the name is in is on the first, and one that
+/// is cut out of it on the second.
+fn many_zones() -> Lab {
+    let lab = Lab::new();
+    let private = |id: &str, zone: &str| {
+        lab.world.put_zone(Zone::new(id, zone).vpc("us-east-1", DEFAULT_VPC));
+    };
+    private(ID, "internal");
+    for number in 0..110 {
+        private(&format!("Z0D{number:03}"), &format!("team-{number}.example"));
+    }
+    private(OTHER, "corp.internal");
+    publish(&lab, "", "");
+    lab
+}
+
+#[test]
+fn the_deepest_of_a_vpcs_zones_is_found_on_whichever_page_it_is() {
+    let lab = many_zones();
+    lab.once();
+    assert_eq!(values(&lab, OTHER, NAME, "A"), ["10.0.1.23"]);
+    assert_eq!(values(&lab, ID, NAME, "A"), [""; 0]);
+    assert_eq!(calls(&lab).zones, 2);
+}
