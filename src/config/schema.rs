@@ -134,7 +134,7 @@ pub const KEYS: &[Key] = &[
         "backend.*.zone_id",
         Form::Text,
         "\"Z0123456789\"",
-        "route53: the hosted zone; unset: found by name, once",
+        "route53: the hosted zone, for all names but reverse ones; unset: found by name, once",
     ),
     unset(
         "backend.*.endpoint",

@@ -30,6 +30,8 @@ pub struct Observed {
     pub zones: BTreeMap<Name, Name>,
     /// All records at the names.
     pub records: Records,
+    /// The one zone that names other than reverse ones may be in, where the backend's configuration says so.
+    pub bound_to: Option<Name>,
 }
 
 /// Compare and swap of one RRset: becomes `after`, if it is still `before`.
@@ -129,7 +131,9 @@ pub fn plan(
                     plan.skipped.push((name.clone(), Reason::Unserved(name.clone())));
                 }
                 Reverse::Always | Reverse::Never => {
-                    plan.blocked.push(Blocked { name: name.clone(), by: Obstacle::Unserved });
+                    let bound = observed.bound_to.clone().filter(|_| !name.is_reverse());
+                    let by = bound.map_or(Obstacle::Unserved, Obstacle::Outside);
+                    plan.blocked.push(Blocked { name: name.clone(), by });
                 }
             }
             continue;

@@ -20,7 +20,8 @@ fn records(lines: &[(&str, Rdata)]) -> Records {
 
 fn observed(lines: &[(&str, Rdata)]) -> Observed {
     let zone: Name = "corp.internal".parse().unwrap();
-    Observed { zones: BTreeMap::from([(NAME.parse().unwrap(), zone)]), records: records(lines) }
+    let zones = BTreeMap::from([(NAME.parse().unwrap(), zone)]);
+    Observed { zones, records: records(lines), bound_to: None }
 }
 
 fn wish(values: &[Rdata]) -> BTreeMap<Name, Wish> {

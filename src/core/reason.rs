@@ -90,6 +90,8 @@ pub enum Obstacle {
     Alias,
     /// The name must be in a zone of the backend, and is in none.
     Unserved,
+    /// The configuration binds the backend to this zone, and the name is not in it.
+    Outside(Name),
 }
 
 impl fmt::Display for Obstacle {
@@ -101,6 +103,7 @@ impl fmt::Display for Obstacle {
             }
             Self::Alias => f.write_str("it is an alias (CNAME)"),
             Self::Unserved => f.write_str("no zone that the backend serves holds it"),
+            Self::Outside(zone) => write!(f, "it is outside {zone}, the backend's only zone"),
         }
     }
 }
@@ -117,6 +120,9 @@ impl Obstacle {
             Self::Alias => "remove the CNAME, or choose another name",
             Self::Unserved => {
                 "create the zone, name another backend, or set `reverse = false` if it is a reverse name"
+            }
+            Self::Outside(_) => {
+                "choose a name in that zone, name another backend, or correct its `zone_id`; without one the zone is found"
             }
         }
     }

@@ -81,27 +81,32 @@ impl Route53 {
         self.zones.lock().map(|zones| zones.clone()).unwrap_or_default()
     }
 
-    /// The zone that holds `name`: the configured one, the longest known one, or the one that Route 53 finds by name.
+    /// The zone that holds `name`: the configured one, the longest known one, or the one that Route 53 finds by name. Where
+    /// a zone is configured, only reverse names are looked for in others.
     async fn zone_of(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
         if let Some(id) = &self.zone_id {
             if !self.zone_ids().contains_key(id) {
                 self.learn(id).await?;
             }
-            let configured = self.zone_ids().remove(id).filter(|zone| name.is_within(zone));
-            if let Some(zone) = configured {
-                return Ok(Some((zone, id.clone())));
+            let configured = self.configured_zone().filter(|zone| name.is_within(zone));
+            if configured.is_some() || !name.is_reverse() {
+                return Ok(configured.map(|zone| (zone, id.clone())));
             }
         }
         if let Some(found) = self.known_zone_of(name) {
             return Ok(Some(found));
         }
-        // The zone of the configuration does not hold it: a reverse name, mostly.
         self.learn_private_zones().await?;
         if let Some(found) = self.known_zone_of(name) {
             return Ok(Some(found));
         }
         // Reverse names of private addresses are in private zones or nowhere.
         if name.is_reverse() { Ok(None) } else { self.search(name).await }
+    }
+
+    /// The name of the configured zone, once that is known.
+    fn configured_zone(&self) -> Option<Name> {
+        self.zone_id.as_ref().and_then(|id| self.zone_ids().remove(id))
     }
 
     fn known_zone_of(&self, name: &Name) -> Option<(Name, String)> {
@@ -243,6 +248,7 @@ impl Backend for Route53 {
             }
             observed.zones.insert(name.clone(), zone);
         }
+        observed.bound_to = self.configured_zone();
         Ok(observed)
     }
 

@@ -149,3 +149,22 @@ fn the_deepest_of_a_vpcs_zones_is_found_on_whichever_page_it_is() {
     assert_eq!(values(&lab, ID, NAME, "A"), [""; 0]);
     assert_eq!(calls(&lab).zones, 2);
 }
+
+#[test]
+fn a_name_outside_the_configured_zone_is_an_error_and_is_published_nowhere() {
+    let lab = Lab::new();
+    lab.world.put_zone(Zone::new(ID, "corp.internal").vpc("us-east-1", DEFAULT_VPC));
+    lab.world.put_zone(Zone::new(OTHER, "other.internal").vpc("us-east-1", DEFAULT_VPC));
+    lab.world.put_zone(Zone::new("Z0PUBLIC", "other.internal"));
+    let more = "[[record]]\nname = \"{tag:Name}.other.internal\"\n";
+    publish(&lab, more, &format!("zone_id = \"{ID}\""));
+    lab.once_fails().says(&[
+        "error: web-1.other.internal. is left alone: it is outside corp.internal., the backend's only zone",
+        "hint: choose a name in that zone, name another backend, or correct its `zone_id`",
+    ]);
+    for id in [OTHER, "Z0PUBLIC"] {
+        assert_eq!(values(&lab, id, "web-1.other.internal", "A"), [""; 0], "{id}");
+    }
+    assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"], "the other record is not to suffer");
+    assert_eq!(calls(&lab).zones, 1, "other zones are not even looked for");
+}
