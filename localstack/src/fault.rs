@@ -32,7 +32,7 @@ pub struct Fault {
     pub delay_ms: u64,
     /// Take the request and never answer it.
     pub drop: bool,
-    /// Answer with this HTTP status (5xx), or for DNS with SERVFAIL, in place of the real answer.
+    /// Answer with this HTTP status (4xx or 5xx), or for DNS with SERVFAIL, in place of the real answer.
     pub fail: Option<u16>,
     /// Answer as the service does when its rate limit is exceeded.
     pub throttle: bool,

@@ -53,6 +53,9 @@ impl Error {
             Refusal::Failed(503) => {
                 Self::new(503, "ServiceUnavailable", "Service is unavailable, try again later.")
             }
+            Refusal::Failed(status @ 400..500) => {
+                Self::new(status, "InvalidInput", "The input is not valid.")
+            }
             Refusal::Failed(status) => {
                 Self::new(status, "InternalFailure", "An internal failure occurred.")
             }

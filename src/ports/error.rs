@@ -259,6 +259,14 @@ pub enum BackendError {
         /// The id or the name.
         zone_id: String,
     },
+    /// AWS got the call, and will not have it: not now, and not later.
+    #[error("Route 53 rejects {action}")]
+    Rejected {
+        /// `route53:ChangeResourceRecordSets`
+        action: &'static str,
+        /// What Route 53 says.
+        source: Source,
+    },
     /// Any other failure of a call.
     #[error("{action} failed")]
     Failed {
@@ -289,6 +297,7 @@ impl Situation for BackendError {
             | Self::NotZone { .. }
             | Self::Answered { .. }
             | Self::NotAuthorized { .. }
+            | Self::Rejected { .. }
             | Self::NoZone { .. } => Disposition::Hold,
         }
     }
@@ -321,6 +330,9 @@ impl Situation for BackendError {
             Self::Answered { .. } => "the server's log says why".to_owned(),
             Self::NotAuthorized { action, .. } => format!("allow {action} on the hosted zone to the instance's role"),
             Self::NoZone { .. } => "see `zone_id` in the backend's configuration".to_owned(),
+            Self::Rejected { .. } => {
+                "the cause is what Route 53 says of the request; it is not sent again in this pass, since the answer would be the same".to_owned()
+            }
         };
         vec![hint]
     }

@@ -93,7 +93,10 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
 /// Crates that only these files may name.
 const CONFINED: &[(&str, &[&str])] = &[
     ("hickory_proto", &["wire/message.rs"]),
-    ("aws_sdk_route53", &["backend/route53/mod.rs", "backend/route53/lower.rs"]),
+    (
+        "aws_sdk_route53",
+        &["backend/route53/mod.rs", "backend/route53/lower.rs", "backend/route53/refusal.rs"],
+    ),
     ("aws_sdk_ec2", &["ec2/tags.rs"]),
     ("hyper", &["ec2/imds.rs"]),
     ("anstream", &["cli/print.rs"]),

@@ -5,6 +5,7 @@
 //! `PriorRequestNotComplete` are tried again with full jitter by the SDK's standard mode, until the pass's deadline.
 
 mod lower;
+mod refusal;
 
 use std::{collections::BTreeMap, sync::Mutex};
 
@@ -13,19 +14,22 @@ use aws_config::{Region, SdkConfig};
 use aws_sdk_route53::{
     Client,
     config::Builder,
-    error::{ProvideErrorMetadata, SdkError},
+    error::SdkError,
     operation::change_resource_record_sets::ChangeResourceRecordSetsError,
     types::{ChangeAction, ChangeBatch, HostedZoneConfig, RrType as Type, VpcRegion},
 };
 
-use self::lower::{lower, name_of, route53_name, rrset_of};
+use self::{
+    lower::{lower, name_of, route53_name, rrset_of},
+    refusal::{failed, is_lost_race, is_refused_for_creates_alone},
+};
 use crate::{
     core::{
         name::Name,
         plan::{Observed, ZoneChange},
         rrset::Records,
     },
-    ports::{Backend, chain, error::BackendError},
+    ports::{Backend, error::BackendError},
 };
 
 /// What a Route 53 backend is made of.
@@ -272,7 +276,7 @@ impl Backend for Route53 {
         }
         match answer {
             Ok(()) => Ok(()),
-            Err(error) if code(&error) == "InvalidChangeBatch" && is_lost_race(&error) => {
+            Err(error) if is_lost_race(&error) => {
                 Err(BackendError::Conflict { zone: change.zone.clone() })
             }
             Err(error) => Err(failed(CHANGE, &id, &error)),
@@ -299,48 +303,6 @@ fn signing_region(partition: &str) -> Region {
 /// `Z1` of `/hostedzone/Z1`.
 fn bare_id(id: &str) -> String {
     id.rsplit('/').next().unwrap_or(id).to_owned()
-}
-
-/// Whether a batch failed because the records are not what was read: that is how a lost race looks.
-fn is_lost_race<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    ["already exists", "not found", "do not match", "conflicting"]
-        .iter()
-        .any(|words| message(error).contains(words))
-}
-
-/// Whether each DELETE of a batch found what it names, and a CREATE was refused nevertheless.
-fn is_refused_for_creates_alone<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> bool {
-    let text = message(error);
-    text.contains("already exists") && !text.contains("Tried to delete")
-}
-
-fn message<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> &str {
-    error.as_service_error().and_then(|service| service.message()).unwrap_or_default()
-}
-
-fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
-    error.as_service_error().and_then(|service| service.code()).unwrap_or_default().to_owned()
-}
-
-fn failed<E, R>(action: &'static str, zone_id: &str, error: &SdkError<E, R>) -> BackendError
-where
-    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
-    R: std::fmt::Debug + Send + Sync + 'static,
-{
-    let code = code(error);
-    let source = chain(error).join(": ").into();
-    match code.as_str() {
-        "AccessDenied"
-        | "AccessDeniedException"
-        | "InvalidClientTokenId"
-        | "SignatureDoesNotMatch"
-        | "ExpiredToken" => BackendError::NotAuthorized { action, source },
-        "Throttling" | "ThrottlingException" | "PriorRequestNotComplete" => {
-            BackendError::Throttled { action, source }
-        }
-        "NoSuchHostedZone" => BackendError::NoZone { zone_id: zone_id.to_owned() },
-        _ => BackendError::Failed { action, source },
-    }
 }
 
 type ChangeError = SdkError<ChangeResourceRecordSetsError>;

@@ -140,6 +140,26 @@ fn an_error_of_route_53_that_passes_is_waited_out() {
 }
 
 #[test]
+fn a_call_that_is_rejected_is_said_and_not_made_again() {
+    for (before, action) in [(0, "GetHostedZone"), (1, "ListResourceRecordSets")] {
+        let lab = lab();
+        if before == 1 {
+            lab.once();
+        }
+        lab.world.clear_requests();
+        let fault = Fault { fail: Some(400), ..Fault::default() };
+        lab.world.faults().set(Service::Route53, fault);
+        lab.once_fails().says(&[
+            &format!("error: Route 53 rejects route53:{action}"),
+            "caused by: ",
+            "hint: the cause is what Route 53 says",
+        ]);
+        let requests = lab.world.requests(Service::Route53);
+        assert_eq!(requests.len(), 1, "{requests:?}");
+    }
+}
+
+#[test]
 fn a_right_that_is_missing_is_named_with_what_to_allow() {
     for (action, configured) in [
         ("route53:ChangeResourceRecordSets", true),
