@@ -198,3 +198,41 @@ fn a_record_that_was_renamed_leaves_nothing_behind_under_its_old_name() {
     assert!(lab.world.find_records(ID, NAME, "A").is_empty());
     assert!(lab.world.find_records(ID, NAME, "TXT").is_empty());
 }
+
+#[test]
+fn the_policy_of_the_role_allows_each_call_of_a_pass_that_writes_reverse_names_too() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/infra/iam/agent-route53.json");
+    let policy: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let has = |list: &serde_json::Value, text: &str| {
+        list == text || list.as_array().is_some_and(|list| list.iter().any(|one| one == text))
+    };
+    let is_allowed = |action: &str, resource: &str| {
+        policy["Statement"].as_array().unwrap().iter().any(|statement| {
+            has(&statement["Action"], action) && has(&statement["Resource"], resource)
+        })
+    };
+    let (forward, reverse) = ("Z0123456789", "Z0REVERSEZONE");
+    let lab = Lab::new();
+    for (id, zone) in [(forward, "corp.internal"), (reverse, "10.in-addr.arpa")] {
+        lab.world.put_zone(Zone::new(id, zone).vpc("us-east-1", DEFAULT_VPC));
+    }
+    publish(&lab, "reverse = true", &format!("zone_id = \"{forward}\""));
+    lab.once();
+    assert_eq!(values(&lab, reverse, "23.1.0.10.in-addr.arpa", "PTR"), ["web-1.corp.internal."]);
+    for call in lab.world.requests(Service::Route53) {
+        let steps: Vec<_> = call.target.split('/').skip(2).collect();
+        let (action, zone) = match (call.method.as_str(), &steps[..]) {
+            ("POST", ["hostedzone", zone, ..]) => ("ChangeResourceRecordSets", *zone),
+            ("GET", ["hostedzone", zone, _]) => ("ListResourceRecordSets", *zone),
+            ("GET", ["hostedzone", zone]) => ("GetHostedZone", *zone),
+            ("GET", ["hostedzonesbyvpc"]) => ("ListHostedZonesByVPC", "*"),
+            _ => panic!("{call:?}"),
+        };
+        let resource = match zone {
+            "*" => "*".to_owned(),
+            id => format!("arn:aws:route53:::hostedzone/{id}"),
+        };
+        assert!(is_allowed(&format!("route53:{action}"), &resource), "{action} on {resource}");
+    }
+}
