@@ -6,7 +6,7 @@ use crate::{
     ec2,
     fault::Service,
     form::Form,
-    http::{self, Answer, Call, Refusal, Site},
+    http::{self, Answer, Call, Refusal, Site, Subject},
     route53, sts,
     world::World,
 };
@@ -31,13 +31,16 @@ impl Site for Aws {
         &self.world
     }
 
-    fn subject(&self, call: &Call) -> Option<(Service, String)> {
+    fn subject(&self, call: &Call) -> Option<Subject> {
         let service = service(call);
-        let target = match service {
-            Service::Route53 => call.path.clone(),
-            _ => form(call).get("Action").unwrap_or_default().to_owned(),
+        let (target, name) = match service {
+            Service::Route53 => (call.path.clone(), route53::action(call).to_owned()),
+            _ => {
+                let action = form(call).get("Action").unwrap_or_default().to_owned();
+                (action.clone(), action)
+            }
         };
-        Some((service, target))
+        Some(Subject { service, target, name })
     }
 
     fn answer(&self, call: &Call) -> Answer {

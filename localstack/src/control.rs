@@ -7,7 +7,7 @@
 //! | `DELETE /instances/ID` | takes it away |
 //! | `PUT /instances/ID/tags` | replaces its tags |
 //! | `PUT /zones/ID` | adds or replaces a [`Zone`] |
-//! | `PUT /faults/SERVICE` | switches a [`Fault`] on: `imds`, `ec2`, `sts`, `route53`, `dns` |
+//! | `PUT /faults/SERVICE` | switches a [`Fault`] on: `imds`, `ec2`, `sts`, `route53`, `dns`, or some requests of it |
 //! | `DELETE /faults` | switches all off |
 //! | `PUT /throttling` | `true` or `false`: whether AWS's request limits are enforced |
 //! | `GET /requests`, `DELETE /requests` | what was asked of each service; forget it |
@@ -40,7 +40,7 @@ use crate::{
     dns::ZoneError,
     fault::{Fault, Service},
     form,
-    http::{self, Answer, Call, Refusal, Site},
+    http::{self, Answer, Call, Refusal, Site, Subject},
     instance::Instance,
     name_servers::NameServers,
     world::World,
@@ -73,7 +73,7 @@ impl Site for Control {
         &self.world
     }
 
-    fn subject(&self, _: &Call) -> Option<(Service, String)> {
+    fn subject(&self, _: &Call) -> Option<Subject> {
         None
     }
 

@@ -25,7 +25,7 @@ pub enum Service {
 }
 
 /// How a stand-in misbehaves. The default is not at all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Fault {
     /// Wait this many milliseconds before each answer.
@@ -40,6 +40,11 @@ pub struct Fault {
     pub malformed: bool,
     /// The fault ends by itself after this many requests; `None` is until it is cleared.
     pub requests: Option<u32>,
+    /// Reaches these requests only, and counts no others: IMDS paths that begin so behind the version
+    /// (`meta-data/tags/`), calls of this action of EC2, STS or Route 53 (`DescribeInstances`). DNS has neither.
+    pub only: Option<String>,
+    /// Lets this many requests through first.
+    pub skip: u32,
 }
 
 impl Fault {
@@ -47,6 +52,15 @@ impl Fault {
     #[must_use]
     pub fn delay(&self) -> Duration {
         Duration::from_millis(self.delay_ms)
+    }
+
+    /// Whether it is about the request of this name; see [`only`](Self::only).
+    fn concerns(&self, service: Service, name: &str) -> bool {
+        match (&self.only, service) {
+            (None, _) => true,
+            (Some(only), Service::Imds) => name.starts_with(only.as_str()),
+            (Some(only), _) => name == only,
+        }
     }
 }
 
@@ -65,12 +79,18 @@ impl Faults {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The fault that the request at hand meets; counts it against `requests`.
+    /// The fault that the request at hand meets; counts it against `skip` and `requests`. `name` is what `only` is held
+    /// against: a path of IMDS behind the version, or the action of an API.
     #[must_use]
-    pub fn meet(&self, service: Service) -> Fault {
+    pub fn meet(&self, service: Service, name: &str) -> Fault {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(fault) = faults.get_mut(&service) else { return Fault::default() };
-        let met = *fault;
+        let fault = faults.get_mut(&service).filter(|fault| fault.concerns(service, name));
+        let Some(fault) = fault else { return Fault::default() };
+        if fault.skip > 0 {
+            fault.skip -= 1;
+            return Fault::default();
+        }
+        let met = fault.clone();
         if let Some(left) = &mut fault.requests {
             *left = left.saturating_sub(1);
             if *left == 0 {

@@ -34,12 +34,22 @@ use crate::{fault::Service, world::World};
 pub(crate) trait Site: Clone + Send + Sync + 'static {
     /// The world that it shows.
     fn world(&self) -> &World;
-    /// Whose fault switch and journal the request falls under, and its name there; `None` for the control API.
-    fn subject(&self, call: &Call) -> Option<(Service, String)>;
+    /// Whose fault switch and journal the request falls under, and its names there; `None` for the control API.
+    fn subject(&self, call: &Call) -> Option<Subject>;
     /// The real answer.
     fn answer(&self, call: &Call) -> Answer;
     /// The answer when a fault forbids the real one.
     fn refuse(&self, call: &Call, refusal: Refusal) -> Answer;
+}
+
+/// What a request is to the fault switch and the journal of its service.
+#[derive(Debug)]
+pub(crate) struct Subject {
+    pub(crate) service: Service,
+    /// Its name in the journal: a path, or the action of a query API.
+    pub(crate) target: String,
+    /// Its name for [`Fault::only`](crate::fault::Fault::only).
+    pub(crate) name: String,
 }
 
 /// Why the real answer is not given.
@@ -129,11 +139,11 @@ async fn respond<S: Site>(
         body: body.to_bytes(),
         peer,
     };
-    let Some((service, target)) = site.subject(&call) else {
+    let Some(Subject { service, target, name }) = site.subject(&call) else {
         return Ok(write(site.answer(&call), false));
     };
     let ticket = site.world().state().note(service, call.method.as_str(), target);
-    let fault = site.world().faults().meet(service);
+    let fault = site.world().faults().meet(service, &name);
     if fault.delay_ms > 0 {
         tokio::time::sleep(fault.delay()).await;
     }

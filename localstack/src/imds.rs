@@ -16,7 +16,7 @@ use hyper::Method;
 use crate::{
     credentials::random_text,
     fault::Service,
-    http::{self, Answer, Call, Refusal, Site},
+    http::{self, Answer, Call, Refusal, Site, Subject},
     world::{State, Token, World},
 };
 
@@ -50,8 +50,14 @@ impl Site for Imds {
         &self.world
     }
 
-    fn subject(&self, call: &Call) -> Option<(Service, String)> {
-        Some((Service::Imds, call.path.clone()))
+    fn subject(&self, call: &Call) -> Option<Subject> {
+        let path = crate::form::decode(&call.path);
+        let below_version = path.trim_start_matches('/').split_once('/').map(|(_, below)| below);
+        Some(Subject {
+            service: Service::Imds,
+            target: call.path.clone(),
+            name: below_version.unwrap_or_default().to_owned(),
+        })
     }
 
     fn answer(&self, call: &Call) -> Answer {

@@ -45,6 +45,13 @@ pub(crate) fn refuse(world: &World, refusal: Refusal) -> Answer {
     Error::of_refusal(refusal).answer(NAMESPACE, &world.state().request_id())
 }
 
+/// What the request asks for, `ListHostedZones`; empty for what Route 53 does not know.
+pub(crate) fn action(call: &Call) -> &'static str {
+    let path = form::decode(call.path.strip_prefix(PREFIX).unwrap_or_default());
+    let steps: Vec<_> = path.split('/').filter(|step| !step.is_empty()).collect();
+    Operation::parse(&call.method, &steps).map_or("", Operation::name)
+}
+
 fn act(state: &mut State, call: &Call) -> Result<Reply, Error> {
     let caller = state.credentials.caller(&call.headers, "route53").map_err(Error::of_stranger)?;
     // all operations, all callers of the account, one bucket

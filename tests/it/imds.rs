@@ -119,19 +119,19 @@ fn what_is_not_there_is_absent_and_is_not_asked_for_again() {
 
 #[test]
 fn an_error_or_a_silence_or_nonsense_is_unknown_and_tried_again_a_bounded_number_of_times() {
-    let fault = Fault::default();
+    let fault = Fault::default;
     for fault in [
-        Fault { fail: Some(500), ..fault },
-        Fault { fail: Some(503), ..fault },
-        Fault { throttle: true, ..fault },
-        Fault { drop: true, ..fault },
-        Fault { malformed: true, ..fault },
+        Fault { fail: Some(500), ..fault() },
+        Fault { fail: Some(503), ..fault() },
+        Fault { throttle: true, ..fault() },
+        Fault { drop: true, ..fault() },
+        Fault { malformed: true, ..fault() },
     ] {
         let lab = Lab::new();
         let imds = Imds::new(&lab.metadata, PATIENCE);
         assert!(get(&imds, "meta-data/mac").is_ok());
         asked(&lab);
-        lab.world.faults().set(Service::Imds, fault);
+        lab.world.faults().set(Service::Imds, fault.clone());
         // The token is known still: it is the item itself that is asked for, and only it.
         let error = get(&imds, "meta-data/mac").unwrap_err();
         assert!(matches!(error.disposition(), Disposition::Retry { .. }), "{fault:?}: {error}");
@@ -139,7 +139,7 @@ fn an_error_or_a_silence_or_nonsense_is_unknown_and_tried_again_a_bounded_number
         // A kept connection that breaks is replaced by a fresh one within the same try.
         assert!((4..=8).contains(&requests.len()), "{fault:?}: {requests:?}");
         let fault = Fault { requests: Some(2), ..fault };
-        lab.world.faults().set(Service::Imds, fault);
+        lab.world.faults().set(Service::Imds, fault.clone());
         assert!(matches!(get(&imds, "meta-data/mac"), Ok(Item::Present(_))), "{fault:?}");
     }
 }

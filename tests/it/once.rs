@@ -92,6 +92,8 @@ const DROP: Fault = Fault {
     throttle: false,
     malformed: false,
     requests: None,
+    only: None,
+    skip: 0,
 };
 
 #[test]

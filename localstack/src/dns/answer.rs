@@ -98,7 +98,7 @@ impl Desk {
             let form_error = vec![id_high, id_low, flags & 0x79 | 0x80, 1, 0, 0, 0, 0, 0, 0, 0, 0];
             return Reply { answer: Some(form_error), ..reply };
         };
-        let mut answer = self.answer(&message, standing.as_ref(), protocol, met);
+        let mut answer = self.answer(&message, standing.as_ref(), protocol, &met);
         answer.metadata.id = id;
         let limit = match (protocol, &message.edns) {
             (Protocol::Tcp, _) => usize::from(u16::MAX),
@@ -118,7 +118,7 @@ impl Desk {
         request: &Message,
         standing: Option<&Standing>,
         protocol: Protocol,
-        met: Met,
+        met: &Met,
     ) -> Message {
         let mut answer = Message::new(request.id, MessageType::Response, request.op_code);
         answer.metadata.recursion_desired = request.recursion_desired;

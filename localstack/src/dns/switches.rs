@@ -13,7 +13,7 @@ pub(super) struct Switches {
 }
 
 /// What one request meets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Met {
     pub(super) fault: Fault,
     pub(super) forge: bool,
@@ -77,16 +77,16 @@ impl Switches {
 
     /// What the request at hand meets; counts it.
     pub(super) fn meet(&self, is_update: bool) -> Met {
-        let own = self.own.meet(Service::Dns);
+        let own = self.own.meet(Service::Dns, "");
         let account =
-            self.account.as_ref().map(|faults| faults.meet(Service::Dns)).unwrap_or_default();
+            self.account.as_ref().map(|faults| faults.meet(Service::Dns, "")).unwrap_or_default();
         let fault = Fault {
             delay_ms: own.delay_ms.max(account.delay_ms),
             drop: own.drop || account.drop,
             fail: own.fail.or(account.fail),
             throttle: own.throttle || account.throttle,
             malformed: own.malformed || account.malformed,
-            requests: None,
+            ..Fault::default()
         };
         self.with(|rest| Met {
             fault,

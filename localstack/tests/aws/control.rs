@@ -108,6 +108,18 @@ fn faults_tokens_and_requests_are_in_its_hand() {
 }
 
 #[test]
+fn a_fault_can_be_had_for_some_requests_and_from_a_later_one_on() {
+    let stage = Stage::new();
+    let fault = json!({"fail": 500, "only": "meta-data/mac", "skip": 1});
+    assert_eq!(control(&stage, "PUT", "/faults/imds", &fault).status, 204);
+    let status = |path| stage.metadata(path).status;
+    assert_eq!(["/latest/meta-data/mac"; 2].map(status), [200, 500]);
+    assert_eq!(status("/latest/meta-data/local-ipv4"), 200);
+    assert_eq!(control(&stage, "DELETE", "/faults", &Value::Null).status, 204);
+    assert_eq!(status("/latest/meta-data/mac"), 200);
+}
+
+#[test]
 fn throttling_is_switched_on_and_off() {
     let stage = Stage::new();
     let list = || stage.route53("GET", "hostedzone", "").status;

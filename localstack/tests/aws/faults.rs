@@ -95,6 +95,66 @@ fn a_throttled_service_answers_as_it_does_above_its_rate() {
     }
 }
 
+/// A fault's service and its `only`; a request that it is not about, and one that it is.
+type Asked<'a> = (Service, &'a str, &'a dyn Fn() -> u16, &'a dyn Fn() -> u16);
+
+#[test]
+fn a_fault_of_some_requests_reaches_and_counts_no_others() {
+    let stage = Stage::new();
+    let fault = |only: &str| Fault {
+        fail: Some(500),
+        only: Some(only.to_owned()),
+        requests: Some(1),
+        ..Fault::default()
+    };
+    let ec2 = |action| stage.ec2(&[("Action", action)]).status;
+    let sts = |action| stage.sts(&[("Action", action)]).status;
+    let route53 = |path| stage.route53("GET", path, "").status;
+    let imds = |path| stage.metadata(path).status;
+    let cases: [Asked<'_>; 6] = [
+        (Service::Ec2, "DescribeTags", &|| ec2("DescribeInstances"), &|| ec2("DescribeTags")),
+        (Service::Sts, "GetCallerIdentity", &|| sts("Other"), &|| sts("GetCallerIdentity")),
+        (Service::Route53, "GetHostedZone", &|| route53("hostedzone/Z1/rrset"), &|| {
+            route53("hostedzone/Z1")
+        }),
+        (Service::Route53, "ListHostedZones", &|| route53("hostedzone/Z1"), &|| {
+            route53("hostedzone")
+        }),
+        (Service::Imds, "meta-data/local-", &|| imds("/latest/meta-data/mac"), &|| {
+            imds("/2021-03-23/meta-data/local-ipv4")
+        }),
+        (Service::Imds, "dynamic/", &|| imds("/latest/meta-data/dynamic/"), &|| {
+            imds("/latest/dynamic/instance-identity/document")
+        }),
+    ];
+    for (service, only, other, meant) in cases {
+        stage.world.faults().set(service, fault(only));
+        for _ in 0..2 {
+            assert_ne!(other(), 500, "{only}");
+        }
+        assert_eq!(meant(), 500, "{only}");
+        assert_eq!(meant(), 200, "{only}: it was for one request");
+    }
+}
+
+#[test]
+fn a_fault_that_skips_begins_after_as_many_requests_of_its_kind() {
+    let stage = Stage::new();
+    let ec2 = |action| stage.ec2(&[("Action", action)]).status;
+    let fault = Fault {
+        fail: Some(500),
+        only: Some("DescribeInstances".to_owned()),
+        skip: 2,
+        requests: Some(1),
+        ..Fault::default()
+    };
+    stage.world.faults().set(Service::Ec2, fault);
+    let actions =
+        ["DescribeTags", "DescribeInstances", "DescribeTags", "DescribeInstances", "DescribeTags"];
+    assert!(actions.iter().all(|action| ec2(action) == 200));
+    assert_eq!([ec2("DescribeInstances"), ec2("DescribeInstances")], [500, 200]);
+}
+
 #[test]
 fn a_dropped_request_is_read_and_never_answered() {
     let stage = Stage::new();

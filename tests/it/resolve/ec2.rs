@@ -46,13 +46,13 @@ impl Trampled {
 
 #[test]
 fn an_ec2_that_does_not_tell_is_no_reason_to_forget_the_last_good_list() {
-    let fault = Fault::default();
+    let fault = Fault::default;
     for (situation, fault) in [
-        ("drop", Fault { drop: true, ..fault }),
-        ("500", Fault { fail: Some(500), ..fault }),
-        ("503", Fault { fail: Some(503), ..fault }),
-        ("throttle", Fault { throttle: true, ..fault }),
-        ("malformed", Fault { malformed: true, ..fault }),
+        ("drop", Fault { drop: true, ..fault() }),
+        ("500", Fault { fail: Some(500), ..fault() }),
+        ("503", Fault { fail: Some(503), ..fault() }),
+        ("throttle", Fault { throttle: true, ..fault() }),
+        ("malformed", Fault { malformed: true, ..fault() }),
     ] {
         let trampled = trampled();
         trampled.lab.world.faults().set(Service::Ec2, fault);

@@ -132,7 +132,7 @@ fn a_server_that_fails_or_talks_nonsense_does_not_stop_the_next() {
     ] {
         let (server, key) = server();
         let broken = fleet_server(vec![parsed(&key)]);
-        broken.fault(fault);
+        broken.fault(fault.clone());
         let lab = Lab::new();
         lab.publish_at(&[broken.addr(), server.addr()], &key, "reverse = false");
         lab.once();

@@ -133,7 +133,7 @@ fn an_error_of_route_53_that_passes_is_waited_out() {
         Fault { malformed: true, requests: Some(1), ..Fault::default() },
     ] {
         let lab = lab();
-        lab.world.faults().set(Service::Route53, fault);
+        lab.world.faults().set(Service::Route53, fault.clone());
         lab.once();
         assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"], "{fault:?}");
     }
