@@ -144,6 +144,45 @@ fn an_error_or_a_silence_or_nonsense_is_unknown_and_tried_again_a_bounded_number
     }
 }
 
+/// The service answers 500 for what begins so, `requests` times or always; the session token is good.
+fn fail_items(lab: &Lab, only: &str, requests: Option<u32>) {
+    let only = Some(only.to_owned());
+    lab.world
+        .faults()
+        .set(Service::Imds, Fault { fail: Some(500), only, requests, ..Fault::default() });
+}
+
+#[test]
+fn an_item_that_is_unknown_is_no_address_less_and_no_half_a_name() {
+    let (lab, server) = publishing();
+    lab.world.update_instance(US, |host| {
+        *host = host.clone().ipv6("2600:1f18::17".parse().unwrap());
+    });
+    let text = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+    let both = "addresses = [\"private-ipv4\", \"ipv6\"]\nreverse = false";
+    lab.file("config.toml", &text.replace("reverse = false", both));
+    let mac = lab.world.instance(US).unwrap().interfaces[0].mac.clone();
+    let stands = || [dig(server.addr(), NAME, "A"), dig(server.addr(), NAME, "AAAA")].concat();
+    let whole = ["10.0.1.23", "2600:1f18::17"];
+    let interface = format!("meta-data/network/interfaces/macs/{mac}/");
+    for item in [&format!("{interface}ipv6s"), &interface, "meta-data/tags/instance/Name"] {
+        // Before anything is published, and when all of it is.
+        for before in [&[][..], &whole] {
+            fail_items(&lab, item, None);
+            let path = item.trim_end_matches('/');
+            let run = lab.tagalong(&["once", "--deadline", "2s"]).expect_code(1);
+            run.says(&["answered 500 for /2021-03-23/", path]);
+            assert_eq!(stands(), before, "{item}");
+            let tries = asked(&lab).into_iter().filter(|one| one.target.contains(path));
+            assert!(tries.count() > 1, "{item} is asked for again");
+            fail_items(&lab, item, Some(2));
+            lab.once();
+            assert_eq!(stands(), whole, "{item}");
+        }
+        lab.tagalong(&["withdraw"]).expect_code(0);
+    }
+}
+
 #[test]
 fn a_service_that_refuses_the_token_is_said_at_once_with_what_to_look_at() {
     let (lab, _server) = publishing();

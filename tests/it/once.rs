@@ -9,6 +9,8 @@ use sandbox::{
     black_hole::BlackHole,
     dns::Server,
     fault::{Fault, Service},
+    instance::DEFAULT_VPC,
+    zone::Zone,
 };
 
 use crate::{
@@ -46,6 +48,14 @@ impl Whole {
              [backend.internal]\nkind = \"rfc2136\"\nservers = {servers}\nkey_file = \"{}\"\n\
              [discovery]\nport = {DNS_PORT}\n[resolver]\nsearch = [\"{ZONE}\"]\nfallback = \"none\"\n",
             self.lab.path(key_file).display()
+        ));
+    }
+
+    fn publish_in_route53(&self) {
+        self.lab.world.put_zone(Zone::new("Z0CORP", ZONE).vpc("us-east-1", DEFAULT_VPC));
+        self.lab.configure(&format!(
+            "[[record]]\nname = \"{{tag:Name}}.{ZONE}\"\n[backend.aws]\nkind = \"route53\"\n\
+             [discovery]\nport = {DNS_PORT}\n[resolver]\nsearch = [\"{ZONE}\"]\nfallback = \"none\"\n"
         ));
     }
 
@@ -114,7 +124,7 @@ fn both_parts_are_done_in_one_pass_and_told_in_one_line() {
 type Breakage = (&'static str, fn(&Whole));
 
 /// Everything that can hang, each with how to make it hang.
-const HANGS: [Breakage; 11] = [
+const HANGS: [Breakage; 13] = [
     ("metadata", |whole| whole.lab.world.faults().set(Service::Imds, DROP)),
     ("metadata, which answers in an hour", |whole| {
         let delay_ms = 3_600_000;
@@ -131,6 +141,19 @@ const HANGS: [Breakage; 11] = [
     ("every server", |whole| {
         whole.server.fault(DROP);
         whole.publish_at(&format!("[\"{}\"]", whole.silent.addr()), "tsig.key");
+    }),
+    ("Route 53", |whole| {
+        whole.publish_in_route53();
+        whole.lab.world.faults().set(Service::Route53, DROP);
+    }),
+    ("the VPC's resolver, which AWS's names are looked up at", |whole| {
+        whole.publish_in_route53();
+        let text = fs::read_to_string(whole.lab.path("config.toml")).unwrap();
+        let named = text.replace(&whole.lab.aws, "http://aws.example:80");
+        let resolver = whole.lab.vpc_resolver.to_string();
+        let silent = named.replace(&resolver, &whole.silent.addr().to_string());
+        assert_eq!(silent.matches("aws.example").count(), 1, "{silent}");
+        whole.lab.file("config.toml", &silent);
     }),
     ("the key file", |whole| fifo(&whole.lab.path("tsig.key"))),
     ("resolv.conf", |whole| fifo(&whole.lab.path("root/etc/resolv.conf"))),

@@ -123,24 +123,56 @@ fn a_metadata_service_that_is_silent_is_no_reason_to_forget_the_last_good_list()
     }
 }
 
+/// Tags this many instances, of which none is there, and then `server`, which stands at the end of the list.
+fn list_behind(lab: &Lab, dead: u32, server: &Server) {
+    let list = |id: &str, address: std::net::SocketAddr| {
+        let std::net::IpAddr::V4(ip) = address.ip() else { unreachable!() };
+        let instance = sandbox::instance::Instance::new(id, "us-east-1a", ip);
+        lab.world.put_instance(instance.tag(crate::support::SERVER_TAG, crate::support::ZONE));
+    };
+    (0..dead).for_each(|number| list(&format!("i-{number:017x}"), own_address()));
+    list("i-0fffffffffffffff1", server.addr());
+}
+
 #[test]
 fn a_list_in_many_pages_is_read_to_its_end() {
     let lab = Lab::new();
     let server = fleet_server(Vec::new());
     // Two pages and a bit, all dead but the last.
-    for number in 0..420_u32 {
-        let id = format!("i-{number:017x}");
-        let address = own_address();
-        let std::net::IpAddr::V4(ip) = address.ip() else { unreachable!() };
-        let instance = sandbox::instance::Instance::new(&id, "us-east-1b", ip);
-        lab.world.put_instance(instance.tag(crate::support::SERVER_TAG, crate::support::ZONE));
-    }
-    let std::net::IpAddr::V4(ip) = server.addr().ip() else { unreachable!() };
-    let last = sandbox::instance::Instance::new("i-0fffffffffffffff1", "us-east-1a", ip);
-    lab.world.put_instance(last.tag(crate::support::SERVER_TAG, crate::support::ZONE));
+    list_behind(&lab, 420, &server);
     lab.resolve_only("");
     lab.once();
     assert_eq!(nameservers(&lab.resolv_conf()), [server.addr().ip().to_string()]);
     let calls = lab.world.requests(Service::Ec2);
     assert_eq!(calls.len(), 3, "{calls:?}");
+}
+
+#[test]
+fn a_list_whose_second_page_fails_is_not_taken_for_a_smaller_one() {
+    let lab = Lab::new();
+    let server = fleet_server(Vec::new());
+    list_behind(&lab, 205, &server);
+    lab.resolve_only("");
+    lab.once();
+    let known =
+        || serde_json::from_str::<serde_json::Value>(&lab.state()).unwrap()["servers"].clone();
+    let list = known();
+    assert_eq!(list["servers"].as_array().map(Vec::len), Some(206), "{list}");
+    for fault in [
+        Fault { fail: Some(500), ..Fault::default() },
+        Fault { throttle: true, ..Fault::default() },
+        Fault { drop: true, ..Fault::default() },
+    ] {
+        lab.file("root/etc/resolv.conf", &resolv_conf(&[own_address()]));
+        lab.world.clear_requests();
+        let only = Some("DescribeInstances".to_owned());
+        lab.world.faults().set(Service::Ec2, Fault { only, skip: 1, ..fault.clone() });
+        let run = lab.tagalong(&["once", "--deadline", "4s"]).expect_code(0);
+        let calls = lab.world.requests(Service::Ec2);
+        assert!(calls[0].status == Some(200) && calls.len() > 1, "{fault:?}: {calls:?}");
+        let run = run.says(&["the list of "]);
+        let set = nameservers(&lab.resolv_conf());
+        assert_eq!(set, [server.addr().ip().to_string()], "{fault:?}: {run}");
+        assert_eq!(known(), list, "{fault:?}: {run}");
+    }
 }

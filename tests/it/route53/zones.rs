@@ -1,6 +1,10 @@
 //! Which hosted zone a name is published in, when there are several, or when what was remembered is wrong.
 
-use sandbox::{instance::DEFAULT_VPC, zone::Zone};
+use sandbox::{
+    fault::{Fault, Service},
+    instance::DEFAULT_VPC,
+    zone::Zone,
+};
 
 use super::{ID, NAME, calls, publish, values};
 use crate::support::Lab;
@@ -93,7 +97,7 @@ fn a_zone_that_was_cut_out_of_a_remembered_one_is_found_within_a_day() {
     assert_eq!(values(&lab, OTHER, "two.eu.corp.internal", "A"), ["10.0.1.23"]);
     lab.world.clear_requests();
     record("two.eu.corp.internal");
-    let calls = lab.world.requests(sandbox::fault::Service::Route53);
+    let calls = lab.world.requests(Service::Route53);
     assert!(calls.iter().all(|call| call.target.ends_with("/rrset")), "{calls:?}");
 }
 
@@ -148,6 +152,19 @@ fn the_deepest_of_a_vpcs_zones_is_found_on_whichever_page_it_is() {
     assert_eq!(values(&lab, OTHER, NAME, "A"), ["10.0.1.23"]);
     assert_eq!(values(&lab, ID, NAME, "A"), [""; 0]);
     assert_eq!(calls(&lab).zones, 2);
+}
+
+#[test]
+fn a_page_of_zones_that_fails_is_not_taken_for_the_end_of_them() {
+    let lab = many_zones();
+    let only = Some("ListHostedZonesByVPC".to_owned());
+    // As often as one call is tried.
+    let fault = Fault { fail: Some(500), only, skip: 1, requests: Some(3), ..Fault::default() };
+    lab.world.faults().set(Service::Route53, fault);
+    lab.once();
+    assert_eq!(values(&lab, OTHER, NAME, "A"), ["10.0.1.23"]);
+    assert_eq!(values(&lab, ID, NAME, "A"), [""; 0]);
+    assert_eq!(calls(&lab).zones, 1 + 3 + 2);
 }
 
 #[test]
