@@ -1,9 +1,31 @@
 //! Every refusal has a message of its own, with a hint, and changes nothing.
 
+use std::time::Duration;
+
+use tagalong::{
+    backend::rfc2136::Rfc2136,
+    core::{
+        plan::{Guard, RrsetSwap, ZoneChange},
+        reason::Reason,
+        rrset::{Rdata, RrType, Rrset, RrsetKey},
+    },
+    ports::{Backend as _, Disposition, Situation as _, error::BackendError},
+    sys::clock::now,
+    wire::{
+        exchange::{ExchangeError, Peer, Timing},
+        key::TsigKey,
+        message::{Question, Recursion, query, update},
+    },
+};
+
 use crate::{
     authority::{Authority, Named, dig, fleet, parsed, tsig_keygen, tsig_text},
-    support::{Lab, NAME, fleet_server},
+    support::{Lab, NAME, ZONE, fleet_server},
 };
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
 
 #[test]
 fn another_secret_is_badsig_and_says_whose_secrets_to_compare() {
@@ -61,6 +83,70 @@ fn a_clock_that_is_wrong_is_badtime_with_the_skew_measured() {
         assert!((3990..=4010).contains(&told.parse::<i64>().unwrap()), "{run}");
     }
     assert_eq!(server.updates(), 0);
+}
+
+#[test]
+fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_it_was() {
+    const HOUR: i64 = 3600;
+    let text = tsig_keygen("hmac-sha256", "agent-key");
+    let named = Named::primary(&fleet(), &text);
+    let key: TsigKey = text.parse().unwrap();
+    let zone = ZONE.parse().unwrap();
+    let requests = [
+        query(&zone, Question::Soa, Recursion::Desired).unwrap(),
+        update(&zone, &[], &[]).unwrap(),
+    ];
+    let timing = Timing { retransmit: Duration::from_millis(300), limit: Duration::from_secs(20) };
+    let clocks: [(fn() -> u64, i64); 2] =
+        [(|| now() + HOUR.unsigned_abs(), -HOUR), (|| now() - HOUR.unsigned_abs(), HOUR)];
+    for (clock, skew) in clocks {
+        let peer = Peer { server: named.addr, key: Some(&key), clock, timing };
+        for request in &requests {
+            match block_on(peer.ask(request)) {
+                Err(ExchangeError::BadTime { server, skew: told }) => {
+                    assert_eq!(server, named.addr);
+                    assert!((told - skew).abs() <= 60, "{told} s, and not {skew} s");
+                }
+                other => panic!("{skew}: {other:?}"),
+            }
+        }
+    }
+    let peer = Peer { server: named.addr, key: Some(&key), clock: now, timing };
+    assert!(requests.iter().all(|request| block_on(peer.ask(request)).is_ok()));
+}
+
+#[test]
+fn a_name_outside_the_zone_of_its_update_is_notzone_and_says_where_to_look() {
+    Authority::each(|authority, key| {
+        let key = Some(key.parse().unwrap());
+        let backend = Rfc2136::new("internal", vec![authority.addr()], key);
+        let outside = "web-1.elsewhere.example.".parse().unwrap();
+        let change = ZoneChange {
+            zone: ZONE.parse().unwrap(),
+            guards: vec![Guard::NameNotInUse("web-1.corp.internal".parse().unwrap())],
+            swaps: vec![RrsetSwap {
+                key: RrsetKey::new(outside, RrType::A),
+                before: None,
+                after: Some(Rrset::new(60, [Rdata::A([10, 0, 1, 23].into())])),
+                because: Reason::Vacant,
+            }],
+        };
+        let error = block_on(backend.apply(&change)).unwrap_err();
+        assert!(matches!(error, BackendError::NotZone { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "{} says that a name of the update is outside corp.internal. (NOTZONE)",
+                authority.addr()
+            )
+        );
+        assert_eq!(error.disposition(), Disposition::Hold);
+        let hints = error.hints();
+        assert_eq!(
+            hints,
+            ["the zone was cut while the change was on its way; see the delegations"]
+        );
+    });
 }
 
 #[test]
