@@ -185,3 +185,27 @@ fn a_name_outside_the_configured_zone_is_an_error_and_is_published_nowhere() {
     assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"], "the other record is not to suffer");
     assert_eq!(calls(&lab).zones, 1, "other zones are not even looked for");
 }
+
+#[test]
+fn a_name_left_in_a_zone_that_is_configured_no_more_is_said_and_taken_back_when_it_is_again() {
+    let lab = Lab::new();
+    lab.world.put_zone(Zone::new(ID, "corp.internal").vpc("us-east-1", DEFAULT_VPC));
+    lab.world.put_zone(Zone::new(OTHER, "other.internal").vpc("us-east-1", DEFAULT_VPC));
+    let publish_in = |zone: &str, id: &str| {
+        lab.configure(&format!(
+            "[[record]]\nname = \"{{tag:Name}}.{zone}\"\n[backend.aws]\nkind = \"route53\"\n\
+             zone_id = \"{id}\"\n[resolver]\nmanager = \"none\"\n"
+        ));
+    };
+    publish_in("corp.internal", ID);
+    lab.once();
+    publish_in("other.internal", OTHER);
+    for _ in 0..2 {
+        lab.once().says(&["note: web-1.corp.internal. is still to be taken back"]);
+        assert_eq!(values(&lab, OTHER, "web-1.other.internal", "A"), ["10.0.1.23"]);
+        assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"], "it is outside the only zone");
+    }
+    publish_in("other.internal", ID);
+    lab.once_fails().says(&["web-1.other.internal. is left alone: it is outside corp.internal."]);
+    assert_eq!(values(&lab, ID, NAME, "A"), [""; 0]);
+}
