@@ -78,9 +78,9 @@ impl Report {
             .iter()
             .flat_map(|part| part.skipped.iter().map(|(_, reason)| reason.to_string()));
         let unreached = self.registered.iter().flat_map(|part| {
-            part.unreached
-                .iter()
-                .map(|name| format!("{name} is still to be taken back: nobody serves its zone now"))
+            part.unreached.iter().map(|name| {
+                format!("{name} is still to be taken back: the backend does not reach its zone now")
+            })
         });
         let registered = self.registered.iter().flat_map(|part| part.notices.clone());
         let own = self.notices.iter().cloned();

@@ -75,7 +75,7 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
         outcome.notices.extend(notice);
         let left = outcome.unreached.iter().map(|name| {
             Failure::told(
-                format!("{name} was not taken back: nobody serves its zone now"),
+                format!("{name} was not taken back: the backend does not reach its zone now"),
                 Some("withdraw again when it is served"),
             )
         });
