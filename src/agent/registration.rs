@@ -14,7 +14,7 @@ use super::{
 use crate::{
     core::{
         name::Name,
-        naming::Wish,
+        naming::{Reverse, Wish},
         ownership::OwnerId,
         plan::{Blocked, Plan, RrsetSwap, plan},
         reason::Reason,
@@ -168,6 +168,21 @@ impl Registration<'_> {
         outcome.skipped.clone_from(&plan.skipped);
         outcome.unchanged.clone_from(&plan.unchanged);
         let noted = self.notebook.ledger().published.remove(self.name).unwrap_or_default();
+        // A reverse name that is welcome where it is served, and never was, is not worth waiting for.
+        let is_optional = |name: &Name| {
+            let wish = self.desired.get(name);
+            wish.is_some_and(|wish| wish.reverse == Reverse::IfServed) && !noted.contains_key(name)
+        };
+        let mut stopped = None;
+        for (name, why) in &plan.unanswered {
+            if is_optional(name) {
+                let reason = Reason::Unanswered { name: name.clone(), why: why.clone() };
+                outcome.skipped.push((name.clone(), reason));
+            } else {
+                let (name, source) = (name.clone(), why.clone().into());
+                stopped = Some(BackendError::ZoneUnknown { name, source });
+            }
+        }
         outcome.unreached =
             plan.unreached.iter().filter(|name| noted.contains_key(name)).cloned().collect();
         let now = self.clock.now();
@@ -177,7 +192,6 @@ impl Registration<'_> {
             return None;
         }
         let mut done = Plan { changes: Vec::new(), ..plan.clone() };
-        let mut stopped = None;
         for change in &plan.changes {
             match self.backend.apply(change).await {
                 Ok(()) => {

@@ -52,7 +52,7 @@ impl Backend for Memory {
             .iter()
             .flat_map(|name| records_at(name, &records))
             .map(|(key, set)| (key.clone(), set.clone()));
-        Ok(Observed { zones: zones.collect(), records: at.collect(), bound_to: None })
+        Ok(Observed { zones: zones.collect(), records: at.collect(), ..Observed::default() })
     }
 
     async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {

@@ -4,7 +4,11 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind::TimedOut},
     path::Path,
-    sync::mpsc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -32,7 +36,9 @@ pub(super) fn carry_out(
     work: impl AsyncFnOnce(&Host<'_>, tokio::time::Instant) -> Report + Send + 'static,
 ) -> Code {
     let deadline = deadline(started, limit);
-    let whole = args.clone();
+    // Whoever has taken it has the last word: the pass itself, or the one who gives it up.
+    let last_word = Arc::new(AtomicBool::new(false));
+    let (whole, last) = (args.clone(), last_word.clone());
     let pass = move || {
         let args = whole;
         let Some(settings) = settings(&args) else { return Code::Failed };
@@ -46,12 +52,16 @@ pub(super) fn carry_out(
         report.notices.extend(turn.err().filter(|error| error.kind() == TimedOut).map(|_| {
             "another pass is still at work, and was not waited for any longer".to_owned()
         }));
-        finish(&args, report)
+        if last.swap(true, Ordering::SeqCst) { Code::Failed } else { finish(&args, &report) }
     };
     let whole = args.clone();
     bounded(limit.saturating_sub(started.elapsed()), pass).unwrap_or_else(|why| {
+        if last_word.swap(true, Ordering::SeqCst) {
+            // It is done, and stuck in saying so.
+            return Code::Failed;
+        }
         let report = Report { failures: vec![why], cut_off: true, ..Report::default() };
-        bounded(LAST_WORDS, move || finish(&whole, report)).unwrap_or(Code::Failed)
+        bounded(LAST_WORDS, move || finish(&whole, &report)).unwrap_or(Code::Failed)
     })
 }
 
@@ -73,13 +83,7 @@ fn bounded(limit: Duration, work: impl FnOnce() -> Code + Send + 'static) -> Res
 }
 
 /// Prints a pass's outcome, and leaves it for `status`.
-fn finish(args: &Args, mut report: Report) -> Code {
-    if let Err(error) = leave(&args.run_dir, &report) {
-        report.notices.push(format!(
-            "`status` will not know of this pass: {} cannot be written: {error}",
-            args.run_dir.display()
-        ));
-    }
+fn finish(args: &Args, report: &Report) -> Code {
     report.notices().for_each(print::notice);
     for part in &report.registered {
         for blocked in &part.blocked {
@@ -91,9 +95,15 @@ fn finish(args: &Args, mut report: Report) -> Code {
     }
     report.failures().for_each(print::failure);
     if args.json {
-        print::data(ReportJson::of(&report).render());
+        print::data(ReportJson::of(report).render());
     } else {
-        print::data(&report);
+        print::data(report);
+    }
+    if let Err(error) = leave(&args.run_dir, report) {
+        print::notice(format!(
+            "`status` will not know of this pass: {} cannot be written: {error}",
+            args.run_dir.display()
+        ));
     }
     if report.is_good() { Code::Done } else { Code::Failed }
 }

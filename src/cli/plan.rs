@@ -27,6 +27,7 @@ use crate::{
     core::{
         ownership::OwnerId,
         plan::{Plan, RrsetSwap},
+        reason::Reason,
         servers::NameServer,
     },
     ec2::imds::Patience,
@@ -107,9 +108,9 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
     let (plans, resolved) = tokio::join!(join_all(plans), resolve);
     for plan in plans {
         match plan {
-            Ok((plan, notice)) => {
+            Ok((plan, notices)) => {
                 found.plans.push(plan);
-                found.notices.extend(notice);
+                found.notices.extend(notices);
             }
             Err(failure) => found.failures.push(failure),
         }
@@ -119,7 +120,7 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
 }
 
 /// A backend's name and place, what would change there, and what the operator should know.
-type Planned = ((String, String, Plan), Option<String>);
+type Planned = ((String, String, Plan), Vec<String>);
 
 async fn plan_of(
     host: &Host<'_>,
@@ -145,7 +146,13 @@ async fn plan_of(
     };
     let place = opened.port().place();
     match tokio::time::timeout_at(deadline, registration.plan()).await {
-        Ok(Ok(plan)) => Ok(((name.to_owned(), place, plan), notice)),
+        Ok(Ok(plan)) => {
+            let unanswered = plan.unanswered.iter().map(|(name, why)| {
+                Reason::Unanswered { name: name.clone(), why: why.clone() }.to_string()
+            });
+            let notices = unanswered.chain(notice).collect();
+            Ok(((name.to_owned(), place, plan), notices))
+        }
         Ok(Err(error)) => Err(Failure::of(&error)),
         Err(_) => Err(out_of_time(&place)),
     }

@@ -170,6 +170,7 @@ fn status(ledger: &Ledger, resolved: &Resolved, last_pass: Option<LastPass>) -> 
 
 fn text(status: &Status) -> String {
     let mut lines = Vec::new();
+    lines.extend(status.instance_id.iter().map(|id| format!("memory of     {id}")));
     if status.published.is_empty() {
         lines.push("published     nothing".to_owned());
     }

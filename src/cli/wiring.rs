@@ -19,6 +19,7 @@ use crate::{
     },
     core::{
         facts::{Facts, Unread},
+        ownership::OwnerId,
         servers::NameServer,
         template::Template,
     },
@@ -96,6 +97,8 @@ impl<'a> Host<'a> {
         self.imds.prepare().await?;
         self.credentials.prefetch();
         let facts = source.read().await?;
+        // Before anything is noted: what came with a machine image is not ours.
+        self.notebook.belongs_to(&OwnerId::new(&facts.identity.instance_id));
         let now = Some(SystemClock.now());
         let tags = if facts.tags.unread.is_none() { now } else { None };
         self.note_inputs(Inputs { metadata: now, tags, servers: None });

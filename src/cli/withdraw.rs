@@ -17,7 +17,10 @@ use crate::{
         registration::{Registered, Registration, Unwanted},
         report::Report,
     },
-    core::{naming::desire, ownership::OwnerId},
+    core::{
+        naming::{Wishes, desire},
+        ownership::OwnerId,
+    },
     ports::Failure,
     sys::clock::SystemClock,
 };
@@ -45,7 +48,12 @@ async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     let owner = OwnerId::new(&facts.identity.instance_id);
     host.notebook.belongs_to(&owner);
     // Names that would be wanted are withdrawn even if the memory was lost; without tags, those of the memory are.
-    let desired = desire(&known.config.records, &facts).desired;
+    let Wishes { desired, failed } = desire(&known.config.records, &facts);
+    if host.notebook.ledger().published.is_empty() {
+        // Neither the memory nor the configuration can say what may stand.
+        let unnamed = failed.iter().map(|error| Failure::told(error, Some(error.hint())));
+        report.failures.extend(unnamed);
+    }
     let names = backends(&known, &desired, host.notebook);
     let needs_list = names.iter().any(|name| known.needs_discovery(name));
     let listed = if needs_list { host.servers(&known, deadline).await } else { Ok(Vec::new()) };

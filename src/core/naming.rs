@@ -77,6 +77,11 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
         let name = match policy.name.render(facts) {
             Ok(name) => name,
             Err(error) => {
+                // What its addresses point back to is not known, either: no other record's name takes that place meanwhile.
+                let chosen = choose(policy, facts, &mut Vec::new());
+                has_ptr.extend(
+                    chosen.into_iter().map(|(address, _)| (policy.backend.clone(), address)),
+                );
                 wishes.failed.push(error);
                 continue;
             }

@@ -225,10 +225,22 @@ fn a_record_that_cannot_be_made_stands_in_no_others_way_and_makes_no_half_name()
     let good = policy("h.x", &["private-ipv4"]);
     let wishes = desire(&[policy("{tag:Team}.x", &["private-ipv4"]), good.clone()], &facts());
     assert_eq!(wishes.failed.len(), 1);
-    assert_eq!(wishes.desired, whole(std::slice::from_ref(&good)));
+    let forward = |desired: Desired| {
+        let names = desired.into_values().flatten().filter(|(name, _)| !name.is_reverse());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(forward(wishes.desired), forward(whole(std::slice::from_ref(&good))));
     let missing_half = policy("h.x", &["ipv6 device-index=1"]);
     for policies in [[good.clone(), missing_half.clone()], [missing_half, good]] {
         let wishes = desire(&policies, &facts());
         assert_eq!((wishes.failed.len(), wishes.desired.values().flatten().count()), (1, 0));
     }
+}
+
+#[test]
+fn an_address_points_back_to_no_other_name_while_that_of_its_first_record_is_unknown() {
+    let unknown = policy("{tag:Team}.x", &["private-ipv4"]);
+    let wishes = desire(&[unknown, policy("h.x", &["private-ipv4"])], &facts());
+    let names = wishes.desired.values().flatten().map(|(name, _)| name.to_string());
+    assert_eq!(names.collect::<Vec<_>>(), ["h.x."]);
 }

@@ -32,6 +32,8 @@ pub struct Observed {
     pub records: Records,
     /// The one zone that names other than reverse ones may be in, where the backend's configuration says so.
     pub bound_to: Option<Name>,
+    /// Names that no zone was found for while a server that could know one did not tell, and what became of it.
+    pub unanswered: BTreeMap<Name, String>,
 }
 
 /// Compare and swap of one RRset: becomes `after`, if it is still `before`.
@@ -94,6 +96,8 @@ pub struct Plan {
     pub gone: Vec<Name>,
     /// Retired names whose zone nobody serves just now.
     pub unreached: Vec<Name>,
+    /// Wanted and retired names of which it is not known whether a zone holds them, and why; nothing is done about them.
+    pub unanswered: BTreeMap<Name, String>,
 }
 
 impl Plan {
@@ -126,6 +130,10 @@ pub fn plan(
     for (name, wish) in desired {
         let (zone, here) = walk.to(name);
         let Some(zone) = zone else {
+            if let Some(why) = observed.unanswered.get(name) {
+                plan.unanswered.insert(name.clone(), why.clone());
+                continue;
+            }
             match wish.reverse {
                 Reverse::IfServed => {
                     plan.skipped.push((name.clone(), Reason::Unserved(name.clone())));
@@ -152,7 +160,11 @@ pub fn plan(
             Some(zone) if ours => put(zone, retire(owner, name, &here)),
             Some(_) => plan.gone.push(name.clone()),
             // Its zone may come back, and what is ours there with it: it is not forgotten.
-            None => plan.unreached.push(name.clone()),
+            None => {
+                plan.unreached.push(name.clone());
+                let why = observed.unanswered.get_key_value(name);
+                plan.unanswered.extend(why.map(|(name, why)| (name.clone(), why.clone())));
+            }
         }
     }
     plan.changes = zones.into_values().collect();

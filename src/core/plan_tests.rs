@@ -21,7 +21,7 @@ fn records(lines: &[(&str, Rdata)]) -> Records {
 fn observed(lines: &[(&str, Rdata)]) -> Observed {
     let zone: Name = "corp.internal".parse().unwrap();
     let zones = BTreeMap::from([(NAME.parse().unwrap(), zone)]);
-    Observed { zones, records: records(lines), bound_to: None }
+    Observed { zones, records: records(lines), ..Observed::default() }
 }
 
 fn wish(values: &[Rdata]) -> BTreeMap<Name, Wish> {

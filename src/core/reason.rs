@@ -31,6 +31,13 @@ pub enum Reason {
     Retired,
     /// No zone that the backend serves holds the name.
     Unserved(Name),
+    /// It is not known whether a zone holds the name: a server that could tell did not.
+    Unanswered {
+        /// The name.
+        name: Name,
+        /// What became of the server.
+        why: String,
+    },
     /// The server answered a query within this time.
     Alive(Duration),
     /// The server answered, and does not know the zone that it is listed for.
@@ -67,6 +74,9 @@ impl fmt::Display for Reason {
             Self::Ours => f.write_str("the name is ours"),
             Self::Retired => f.write_str("published before, not wanted now"),
             Self::Unserved(name) => write!(f, "no zone of the backend holds {name}"),
+            Self::Unanswered { name, why } => {
+                write!(f, "whether a zone of the backend holds {name} is not known: {why}")
+            }
             Self::Alive(time) => write!(f, "answered in {} ms", time.as_millis()),
             Self::Ignorant => f.write_str("does not know the zone"),
             Self::Silent { queries } => write!(f, "silent to {queries} queries"),

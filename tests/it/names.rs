@@ -290,3 +290,15 @@ fn a_record_whose_tag_is_missing_stops_no_other_and_takes_nothing_back() {
     lab.once();
     assert_eq!(dig(server.addr(), "db.corp.internal.", "A"), [""; 0], "now it is known");
 }
+
+#[test]
+fn withdrawing_what_can_be_named_neither_by_the_memory_nor_now_is_a_failure() {
+    let (lab, server) = lab(web());
+    lab.once();
+    std::fs::remove_dir_all(lab.path("state")).unwrap();
+    lab.world.update_instance(US, |host| {
+        host.tags.remove("Name");
+    });
+    lab.tagalong(&["withdraw", "--deadline", "4s"]).expect_code(1).says(&["no tag `Name`"]);
+    assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
+}

@@ -365,6 +365,14 @@ fn servers_that_are_remembered_publish_while_ec2_fails_but_not_those_of_a_machin
     whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 98].into()));
     whole.lab.once_fails().says(&["ec2:DescribeInstances failed"]);
     assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.99"]);
+
+    // Nor does the resolver use them, though no name can be made yet.
+    whole.lab.file("state/state.json", &state.replace(US, "i-0ccccccccccccccc3"));
+    whole.lab.world.update_instance(US, |host| host.tags.clear());
+    let dead = resolv_conf(&[whole.silent.addr()]);
+    whole.lab.file("root/etc/resolv.conf", &dead);
+    whole.lab.once_fails().says(&["the instance has no tag `Name`"]);
+    assert_eq!(whole.lab.resolv_conf(), dead);
 }
 
 #[test]
@@ -387,6 +395,16 @@ fn a_pass_is_over_by_its_deadline_even_if_nobody_reads_what_it_says() {
     assert_eq!(status.code(), Some(1));
     assert!(whole.is_published() && whole.is_resolving());
     drop(reader);
+}
+
+#[test]
+fn a_pass_that_is_cut_off_has_one_last_word() {
+    let whole = whole();
+    whole.lab.world.faults().set(Service::Imds, DROP);
+    for deadline in ["1ms", "50ms", "100ms", "150ms"] {
+        let run = whole.lab.tagalong(&["once", "--json", "--deadline", deadline]).expect_code(1);
+        assert_eq!(run.json()["ok"], false, "{run}");
+    }
 }
 
 #[test]

@@ -24,7 +24,7 @@ use crate::{
         name::Name,
         plan::{Guard, Observed, ZoneChange},
     },
-    ports::{Backend, error::BackendError},
+    ports::{Backend, Failure, error::BackendError},
     sys::clock::now,
     wire::{
         exchange::{ExchangeError, Peer, Timing},
@@ -52,6 +52,15 @@ pub struct Rfc2136 {
 struct Home {
     server: SocketAddr,
     soa: Soa,
+}
+
+/// What the servers say about names together.
+#[derive(Default)]
+struct Told {
+    /// What each said, where it knows the name's zone.
+    seen: Vec<(SocketAddr, Seen)>,
+    /// Names that nobody knew a zone for, and why somebody may yet.
+    unanswered: BTreeMap<Name, String>,
 }
 
 impl Rfc2136 {
@@ -104,15 +113,13 @@ impl Rfc2136 {
     }
 
     /// Asks the servers, each a moment after the one before it, so that a silent one costs little. Of each name the first
-    /// server that knows its zone is believed; a name whose zone none of them knows is in no answer. If none can tell
+    /// server that is an authority for it is believed, or else the first that knows one by hearsay. If none can tell
     /// anything, the worst that was said is reported.
-    async fn observe_anywhere(
-        &self,
-        names: &[Name],
-    ) -> Result<Vec<(SocketAddr, Seen)>, BackendError> {
+    async fn observe_anywhere(&self, names: &[Name]) -> Result<Told, BackendError> {
+        let mut told = Told::default();
         let mut open = names.to_vec();
-        let mut told = None;
-        let mut failure = None;
+        let mut hearsay = Vec::new();
+        let (mut answers, mut failure) = (0, None);
         let mut others = self.servers.iter();
         let mut asked = FuturesUnordered::new();
         while !open.is_empty() {
@@ -120,29 +127,62 @@ impl Rfc2136 {
                 let names = open.clone();
                 asked.push(async move { (*server, self.observe_at(*server, &names).await) });
             }
-            let patience = if others.len() > 0 { HEAD_START } else { Duration::MAX };
-            let Ok(answer) = timeout(patience, asked.next()).await else { continue };
-            match answer {
-                Some((server, Ok(seen))) => {
-                    let told = told.get_or_insert_with(Vec::new);
+            let (patience, is_last) = match (others.len(), answers) {
+                (0, 0) => (Duration::MAX, true),
+                (0, _) => (STRAGGLERS, true),
+                (_, _) => (HEAD_START, false),
+            };
+            match timeout(patience, asked.next()).await {
+                Ok(Some((server, Ok(seen)))) => {
+                    answers += 1;
                     for one in seen.into_iter().filter(|one| one.soa.is_some()) {
-                        if let Some(place) = open.iter().position(|name| *name == one.name) {
-                            open.remove(place);
-                            told.push((server, one));
+                        match open.iter().position(|name| *name == one.name) {
+                            Some(place) if one.authoritative => {
+                                open.remove(place);
+                                told.seen.push((server, one));
+                            }
+                            Some(_) => hearsay.push((server, one)),
+                            None => {}
                         }
                     }
                 }
                 // Silence says less than any answer.
-                Some((_, Err(error @ BackendError::NoAnswer { .. }))) => {
+                Ok(Some((_, Err(error @ BackendError::NoAnswer { .. })))) => {
                     failure = failure.or(Some(error));
                 }
-                Some((_, Err(error))) => failure = Some(error),
-                None => break,
+                Ok(Some((_, Err(error)))) => failure = Some(error),
+                Err(_) if is_last => {
+                    failure = failure.or_else(|| Some(self.silence()));
+                    break;
+                }
+                Err(_) => {}
+                Ok(None) => break,
             }
         }
-        told.ok_or_else(|| {
-            failure.unwrap_or_else(|| BackendError::NoServers { backend: self.name.clone() })
-        })
+        for (server, one) in hearsay {
+            if let Some(place) = open.iter().position(|name| *name == one.name) {
+                open.remove(place);
+                told.seen.push((server, one));
+            }
+        }
+        match failure {
+            _ if self.servers.is_empty() => {
+                return Err(BackendError::NoServers { backend: self.name.clone() });
+            }
+            Some(failure) if answers == 0 => return Err(failure),
+            Some(failure) => {
+                let why = Failure::of(&failure).to_string();
+                told.unanswered = open.into_iter().map(|name| (name, why.clone())).collect();
+            }
+            None => {}
+        }
+        Ok(told)
+    }
+
+    /// What a server is that has not answered when all others have.
+    fn silence(&self) -> BackendError {
+        let source = format!("nothing came within {} ms of the others", STRAGGLERS.as_millis());
+        BackendError::NoAnswer { backend: self.name.clone(), source: source.into() }
     }
 
     async fn send(&self, server: SocketAddr, change: &ZoneChange) -> Result<(), BackendError> {
@@ -202,9 +242,10 @@ impl Backend for Rfc2136 {
         if names.is_empty() {
             return Ok(Observed::default());
         }
-        let mut observed = Observed::default();
+        let Told { seen, unanswered } = self.observe_anywhere(names).await?;
+        let mut observed = Observed { unanswered, ..Observed::default() };
         let mut elsewhere: BTreeMap<SocketAddr, BTreeSet<Name>> = BTreeMap::new();
-        for (server, one) in self.observe_anywhere(names).await? {
+        for (server, one) in seen {
             match (one.soa, one.authoritative) {
                 (Some(soa), true) => match self.led_to(&soa.zone).filter(|led| *led != server) {
                     // A secondary lags behind: after one lost race, what it says would only lose the next.
@@ -308,6 +349,9 @@ fn is_private(address: IpAddr) -> bool {
 
 /// By when a living server on the same network has answered.
 const HEAD_START: Duration = Duration::from_millis(300);
+
+/// How much later than the others the last server may be.
+const STRAGGLERS: Duration = Duration::from_secs(1);
 
 /// One server's share of a pass: it is on the same network, and there may be others to ask.
 const TIMING: Timing =

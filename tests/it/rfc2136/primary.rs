@@ -2,7 +2,10 @@
 
 use std::net::{Ipv6Addr, SocketAddr};
 
-use sandbox::dns::{Server, Zone, Zones};
+use sandbox::{
+    dns::{Server, Zone, Zones},
+    fault::Fault,
+};
 
 use crate::{
     authority::{Named, ZoneFile, dig, forward_only, free_port, parsed, tsig_keygen},
@@ -111,4 +114,61 @@ fn a_cache_that_knows_nobody_below_the_root_leads_nowhere() {
     let asked = root.received();
     assert!(asked.iter().all(|one| one.signer.is_none()), "by the cache alone: {asked:?}");
     assert!(asked.iter().any(|one| one.name == NAME), "{asked:?}");
+}
+
+#[test]
+fn a_zone_whose_server_does_not_answer_is_waited_for_and_not_taken_for_none() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let keys = || vec![parsed(&key)];
+    let forward = Server::start(own_address(), forward_only(), keys()).unwrap();
+    let zone = Zone::new("10.in-addr.arpa");
+    let reverse = Server::start(own_address(), vec![zone], keys()).unwrap();
+    let lab = Lab::new();
+    lab.publish_at(&[forward.addr(), reverse.addr()], &key, "reverse = true");
+    let silent = Fault { drop: true, ..Fault::default() };
+    for fault in [silent.clone(), Fault { fail: Some(500), ..Fault::default() }] {
+        reverse.fault(fault);
+        std::thread::scope(|scope| {
+            let run = scope.spawn(|| lab.tagalong(&["once", "--deadline", "20s"]));
+            // The rest does not wait with it.
+            until("the name is published", || dig(forward.addr(), NAME, "A") == ["10.0.1.23"]);
+            let asked = reverse.queries();
+            until("the server is asked again", || reverse.queries() > asked + 3);
+            reverse.behave();
+            run.join().unwrap().expect_code(0);
+        });
+        assert_eq!(dig(reverse.addr(), REVERSE, "PTR"), [NAME]);
+        lab.tagalong(&["withdraw"]).expect_code(0);
+    }
+    reverse.fault(silent);
+    lab.once_fails()
+        .says(&["it is not known whether a zone of the backend holds 23.1.0.10.in-addr.arpa."]);
+    // Where it would only be welcome, it is said, and is no failure.
+    lab.tagalong(&["withdraw", "--deadline", "4s"]);
+    std::fs::remove_dir_all(lab.path("state")).unwrap();
+    lab.publish_at(&[forward.addr(), reverse.addr()], &key, "");
+    lab.once().says(&["whether a zone of the backend holds 23.1.0.10.in-addr.arpa. is not known"]);
+}
+
+#[test]
+fn an_authority_is_believed_before_a_cache_that_is_asked_first() {
+    // The cache knows the parent's zone, in which the child's is not delegated: a split horizon.
+    let at = free_port([127, 0, 0, 1].into());
+    let parent_address = SocketAddr::new(own_address().ip(), at.port());
+    let parent = Zone::new("internal.test")
+        .record("@ 300 SOA ns1.internal.test. hostmaster.internal.test. 1 3600 600 86400 60")
+        .record("@ 300 NS ns1.internal.test.")
+        .record(format!("ns1 300 A {}", parent_address.ip()));
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let parent = Server::start(parent_address, vec![parent], vec![parsed(&key)]).unwrap();
+    let cache = Named::cache(at, parent.addr());
+    let child = Zone::new("dev.internal.test");
+    let child = Server::start(own_address(), vec![child], vec![parsed(&key)]).unwrap();
+    let lab = Lab::new();
+    lab.publish_at(&[cache.addr, child.addr()], &key, "reverse = false");
+    let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+    lab.file("config.toml", &config.replace("corp.internal", "dev.internal.test"));
+    lab.once();
+    assert_eq!(dig(child.addr(), "web-1.dev.internal.test.", "A"), ["10.0.1.23"]);
+    assert_eq!(parent.updates(), 0);
 }

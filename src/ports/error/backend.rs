@@ -1,0 +1,205 @@
+//! What can go wrong where records are published.
+
+use std::{net::SocketAddr, time::Duration};
+
+use super::{Disposition, Situation, Source};
+use crate::core::name::Name;
+
+/// Why records cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// Somebody changed the records between our reading and our writing.
+    #[error("the records of {zone} changed while the change was on its way")]
+    Conflict {
+        /// The zone.
+        zone: Name,
+    },
+    /// No server answered, each for its own reason.
+    #[error("no server of backend `{backend}` answers")]
+    NoAnswer {
+        /// The backend.
+        backend: String,
+        /// What the last one did.
+        source: Source,
+    },
+    /// Some servers do not serve the name's zone, and others, which may, do not tell.
+    #[error("it is not known whether a zone of the backend holds {name}")]
+    ZoneUnknown {
+        /// The name.
+        name: Name,
+        /// What became of a server.
+        source: Source,
+    },
+    /// There is nobody to ask.
+    #[error(
+        "backend `{backend}` has no servers: none are configured, and none have been discovered yet"
+    )]
+    NoServers {
+        /// The backend.
+        backend: String,
+    },
+    /// The server does not know the key.
+    #[error("{server} does not know TSIG key {key} with {algorithm} (BADKEY)")]
+    BadKey {
+        /// The server.
+        server: SocketAddr,
+        /// The key's name.
+        key: Name,
+        /// The key's algorithm.
+        algorithm: String,
+    },
+    /// The server knows the key with another secret.
+    #[error("{server} has another secret for TSIG key {key} (BADSIG)")]
+    BadSignature {
+        /// The server.
+        server: SocketAddr,
+        /// The key's name.
+        key: Name,
+    },
+    /// Clocks differ too much for signatures.
+    #[error("{server} refuses the time of our signature (BADTIME): its clock is {} s {} of ours", skew.unsigned_abs(), if *skew < 0 { "behind" } else { "ahead" })]
+    BadTime {
+        /// The server.
+        server: SocketAddr,
+        /// The server's clock less ours, in seconds.
+        skew: i64,
+    },
+    /// The server's policy forbids it.
+    #[error("{server} refused the {operation} of {zone} (REFUSED)")]
+    Refused {
+        /// The server.
+        server: SocketAddr,
+        /// The zone.
+        zone: Name,
+        /// `update`, `query`
+        operation: &'static str,
+    },
+    /// The server is not the zone's authority.
+    #[error("{server} is no authority for {zone} (NOTAUTH)")]
+    NotAuth {
+        /// The server.
+        server: SocketAddr,
+        /// The zone.
+        zone: Name,
+    },
+    /// A name is outside the zone.
+    #[error("{server} says that a name of the update is outside {zone} (NOTZONE)")]
+    NotZone {
+        /// The server.
+        server: SocketAddr,
+        /// The zone.
+        zone: Name,
+    },
+    /// Another response code.
+    #[error("{server} answered the {operation} of {zone} with {rcode}")]
+    Answered {
+        /// The server.
+        server: SocketAddr,
+        /// The zone or the name.
+        zone: Name,
+        /// `update`, `query`
+        operation: &'static str,
+        /// The code's mnemonic.
+        rcode: String,
+    },
+    /// AWS would not let us.
+    #[error("Route 53 does not let this instance call {action}")]
+    NotAuthorized {
+        /// `route53:ChangeResourceRecordSets`
+        action: &'static str,
+        /// What Route 53 says.
+        source: Source,
+    },
+    /// The account's budget of calls, or the zone's, is used up.
+    #[error("Route 53 throttles {action}")]
+    Throttled {
+        /// `route53:ChangeResourceRecordSets`
+        action: &'static str,
+        /// What Route 53 says.
+        source: Source,
+    },
+    /// No hosted zone holds the record, or the id in the configuration names none.
+    #[error("Route 53 has no hosted zone {zone_id}")]
+    NoZone {
+        /// The id or the name.
+        zone_id: String,
+    },
+    /// AWS got the call, and will not have it: not now, and not later.
+    #[error("Route 53 rejects {action}")]
+    Rejected {
+        /// `route53:ChangeResourceRecordSets`
+        action: &'static str,
+        /// What Route 53 says.
+        source: Source,
+    },
+    /// Any other failure of a call.
+    #[error("{action} failed")]
+    Failed {
+        /// What was called.
+        action: &'static str,
+        /// What happened.
+        source: Source,
+    },
+}
+
+impl Situation for BackendError {
+    fn disposition(&self) -> Disposition {
+        match self {
+            Self::Conflict { .. } => Disposition::Replan,
+            Self::NoAnswer { .. }
+            | Self::Failed { .. }
+            | Self::NoServers { .. }
+            | Self::ZoneUnknown { .. } => Disposition::Retry { after: Duration::from_millis(500) },
+            Self::Throttled { .. } => Disposition::Retry { after: Duration::from_secs(1) },
+            // A server that has just started, or that lost its own upstream.
+            Self::Answered { rcode, .. } if rcode == "SERVFAIL" => {
+                Disposition::Retry { after: Duration::from_millis(500) }
+            }
+            Self::BadKey { .. }
+            | Self::BadSignature { .. }
+            | Self::BadTime { .. }
+            | Self::Refused { .. }
+            | Self::NotAuth { .. }
+            | Self::NotZone { .. }
+            | Self::Answered { .. }
+            | Self::NotAuthorized { .. }
+            | Self::Rejected { .. }
+            | Self::NoZone { .. } => Disposition::Hold,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        let hint = match self {
+            Self::Conflict { .. } | Self::NoAnswer { .. } | Self::Failed { .. } | Self::Throttled { .. } | Self::ZoneUnknown { .. } => return Vec::new(),
+            Self::NoServers { .. } => {
+                "name them (`servers = [\"10.0.0.2\"]`), or tag the DNS servers and check [discovery]".to_owned()
+            }
+            Self::BadKey { key, algorithm, .. } => format!(
+                "put the same `key \"{key}\" {{ algorithm {algorithm}; … }}` into the server's configuration, or name the \
+                 right `key_file`; the answer is unsigned by design, so this is what the server claims"
+            ),
+            Self::BadSignature { key, .. } => format!(
+                "compare the secrets of `{key}` on both sides; the answer is unsigned by design, so this is what the \
+                 server claims"
+            ),
+            Self::BadTime { skew, .. } => format!(
+                "signatures allow 300 s; {} this host's clock (chrony, 169.254.169.123) or the server's",
+                if *skew > 0 { "move forward" } else { "move back" }
+            ),
+            Self::Refused { operation: "update", zone, .. } => format!(
+                "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; \
+                 TXT carries the owner marker"
+            ),
+            Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into".to_owned(),
+            Self::NotAuth { zone, .. } => format!("send updates to the primary of {zone}, or create the zone there"),
+            Self::NotZone { .. } => "the zone was cut while the change was on its way; see the delegations".to_owned(),
+            Self::Answered { .. } => "the server's log says why".to_owned(),
+            Self::NotAuthorized { action, .. } => format!("allow {action} on the hosted zone to the instance's role"),
+            Self::NoZone { .. } => "see `zone_id` in the backend's configuration".to_owned(),
+            Self::Rejected { .. } => {
+                "the cause is what Route 53 says of the request; it is not sent again in this pass, since the answer would be the same".to_owned()
+            }
+        };
+        vec![hint]
+    }
+}
