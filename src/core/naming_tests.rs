@@ -239,8 +239,9 @@ fn a_record_that_cannot_be_made_stands_in_no_others_way_and_makes_no_half_name()
 
 #[test]
 fn an_address_points_back_to_no_other_name_while_that_of_its_first_record_is_unknown() {
-    let unknown = policy("{tag:Team}.x", &["private-ipv4"]);
-    let wishes = desire(&[unknown, policy("h.x", &["private-ipv4"])], &facts());
+    let reversed =
+        |name| RecordPolicy { reverse: Reverse::IfServed, ..policy(name, &["private-ipv4"]) };
+    let wishes = desire(&[reversed("{tag:Team}.x"), reversed("h.x")], &facts());
     let names = wishes.desired.values().flatten().map(|(name, _)| name.to_string());
     assert_eq!(names.collect::<Vec<_>>(), ["h.x."]);
 }

@@ -131,14 +131,14 @@ impl Named {
         Self::start(|| addr, || secondaries.clone(), &[])
     }
 
-    /// A cache at `addr` that has everything from `upstream`.
-    pub(crate) fn cache(addr: SocketAddr, upstream: SocketAddr) -> Self {
+    /// A cache at `addr` that has everything from `upstream`, and knows `key`.
+    pub(crate) fn cache(addr: SocketAddr, upstream: SocketAddr, key: &str) -> Self {
         let (ip, port) = (upstream.ip(), upstream.port());
         let options = format!(
             "options {{ recursion yes; allow-recursion {{ any; }}; forward only; forwarders {{ {ip} port {port}; }};"
         );
         let dir = tempfile::tempdir().unwrap();
-        let conf = named_conf(addr, dir.path(), "").replacen("options {", &options, 1);
+        let conf = named_conf(addr, dir.path(), key).replacen("options {", &options, 1);
         let conf = conf.replacen("recursion no; ", "", 1);
         let (process, ()) = Process::start(dir.path(), || {
             fs::write(dir.path().join("named.conf"), &conf).unwrap();

@@ -106,7 +106,7 @@ fn a_cache_that_knows_nobody_below_the_root_leads_nowhere() {
         .record("@ 300 NS a.root-servers.test.")
         .record(format!("a.root-servers.test. 300 A {}", root_address.ip()));
     let root = Server::start(root_address, vec![zone], Vec::new()).unwrap();
-    let cache = Named::cache(at, root.addr());
+    let cache = Named::cache(at, root.addr(), "");
     let lab = Lab::new();
     lab.publish_at(&[cache.addr], &tsig_keygen("hmac-sha256", "agent-key"), "reverse = false");
     lab.once_fails().says(&["left alone: no zone that the backend serves holds it"]);
@@ -161,7 +161,7 @@ fn an_authority_is_believed_before_a_cache_that_is_asked_first() {
         .record(format!("ns1 300 A {}", parent_address.ip()));
     let key = tsig_keygen("hmac-sha256", "agent-key");
     let parent = Server::start(parent_address, vec![parent], vec![parsed(&key)]).unwrap();
-    let cache = Named::cache(at, parent.addr());
+    let cache = Named::cache(at, parent.addr(), &key);
     let child = Zone::new("dev.internal.test");
     let child = Server::start(own_address(), vec![child], vec![parsed(&key)]).unwrap();
     let lab = Lab::new();
