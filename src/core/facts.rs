@@ -1,7 +1,7 @@
 //! What EC2 and the machine itself say this host is, in EC2's words (EC2 User Guide, "Instance metadata categories").
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
@@ -18,6 +18,8 @@ pub struct Facts {
     pub interfaces: Vec<Interface>,
     /// The instance's tags.
     pub tags: Tags,
+    /// Addresses that are the instance's, and that its interfaces have lost: a lease ended or was given back.
+    pub lost: BTreeSet<IpAddr>,
 }
 
 /// Who the instance is: the instance identity document and `services/`.

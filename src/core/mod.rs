@@ -17,5 +17,9 @@ pub mod ownership;
 pub mod plan;
 
 pub mod detect;
+pub mod lease;
 pub mod resolv_conf;
 pub mod servers;
+
+pub mod schedule;
+pub mod trample;

@@ -87,7 +87,13 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
             }
         };
         let mut because = vec![Reason::Template(policy.name.to_string())];
-        let chosen = choose(policy, facts, &mut because);
+        let mut chosen = choose(policy, facts, &mut because);
+        let selected = chosen.len();
+        chosen.retain(|(address, _)| !facts.lost.contains(address));
+        if selected > 0 && chosen.is_empty() {
+            // A name stands for no address that nobody answers at.
+            continue;
+        }
         if chosen.is_empty() {
             halves.push((policy.backend.as_str(), name.clone()));
             let selectors = policy.addresses.clone();

@@ -31,6 +31,7 @@ fn facts() -> Facts {
                 ..Interface::default()
             },
         ],
+        lost: BTreeSet::new(),
         tags: Tags {
             source: TagSource::Metadata,
             values: BTreeMap::from([

@@ -10,6 +10,9 @@ use super::servers::{Ranked, Ranking};
 /// How many `nameserver` lines glibc and musl read (`MAXNS` in resolv.h); a fourth is never asked.
 pub const MAXNS: usize = 3;
 
+/// Where every resolver looks.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// The comment that tells our file from others'.
 pub const MARKER: &str = "# Managed by tagalong: the fleet's living DNS servers, found by EC2 tag. Edits of `nameserver` do not last.";
 

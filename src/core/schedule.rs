@@ -1,0 +1,600 @@
+//! When the agent does what: events and the end of jobs to jobs that are due, with the time and chance as arguments.
+//!
+//! An event makes its job due at once; what arrives while the job runs becomes one more run. A job that failed is tried
+//! again with full jitter over a span that doubles (AWS Architecture Blog, "Exponential Backoff and Jitter").
+
+use std::{collections::BTreeMap, time::Duration};
+
+use super::{lease::Lease, trample::Trample};
+
+/// Time since the agent began.
+pub type Moment = Duration;
+
+/// Everything that wakes the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A DHCP client's hook reported.
+    Lease(Lease),
+    /// The kernel has another link or address than before.
+    Network,
+    /// Somebody wrote, replaced or removed the resolver's file: we, or another program.
+    ResolverTouched,
+    /// The metadata say something else about this instance than at the last look.
+    FactsChanged,
+    /// A server in use is silent.
+    ServerSilent,
+    /// The wall clock was set, or the machine slept.
+    ClockStepped,
+    /// The instance is about to end.
+    Ending(Ending),
+    /// It is not about to end any more.
+    EndingRevoked,
+    /// The configuration shall be read again.
+    Reload,
+    /// The agent shall stop.
+    Stop,
+}
+
+/// How EC2 announces that an instance ends (EC2 User Guide, "Instance metadata categories").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// `spot/instance-action`
+    Spot,
+    /// `autoscaling/target-lifecycle-state` is `Terminated`.
+    AutoScaling,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Job {
+    /// Read the configuration again.
+    Reload,
+    /// Put the resolver's file back if another program changed it.
+    Guard,
+    /// Look whether the metadata changed, or announce the instance's end.
+    Look,
+    /// Publish what this host is.
+    Register,
+    /// Take back what this host published.
+    Withdraw,
+    /// Rank the servers that are known, and set the resolver.
+    Rank,
+    /// List the servers anew, rank them, and set the resolver.
+    List,
+    /// Ask the servers in use whether they serve.
+    Probe,
+}
+
+impl Job {
+    const ALL: [Self; 8] = [
+        Self::Reload,
+        Self::Guard,
+        Self::Look,
+        Self::Register,
+        Self::Withdraw,
+        Self::Rank,
+        Self::List,
+        Self::Probe,
+    ];
+
+    /// Whether it may write the resolver's file.
+    fn sets_resolver(self) -> bool {
+        matches!(self, Self::Guard | Self::Rank | Self::List)
+    }
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is as it should be.
+    Done,
+    /// It is not, and the same is to be tried again.
+    Failed,
+    /// It was given up on for something that makes it worth beginning anew.
+    Interrupted,
+    /// Another program had changed the resolver's file, which was put back.
+    Trampled,
+    /// There is a new configuration.
+    Reloaded(Rhythm),
+}
+
+/// How often what is done without a reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rhythm {
+    /// Between two looks at the metadata.
+    pub look: Duration,
+    /// Between two probes of the servers in use.
+    pub probe: Duration,
+    /// Between two listings of the servers.
+    pub refresh: Duration,
+    /// Between two registrations that nothing asked for, which find out that a record was lost.
+    pub renew: Duration,
+    /// Whether records are taken back when the instance is about to end.
+    pub withdraw_at_end: bool,
+}
+
+/// What the operator is told about the schedule itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Another program keeps writing the resolver's file; it is left to it for this long.
+    Held(Duration),
+    /// It stopped.
+    HoldOver,
+}
+
+/// What is due when.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    rhythm: Rhythm,
+    slots: BTreeMap<Job, Slot>,
+    trample: Trample,
+    ending: bool,
+    interrupted: Vec<Job>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Slot {
+    due: Option<Moment>,
+    running: bool,
+    /// How often in a row it was begun anew before it had ended.
+    interruptions: u32,
+    /// Asked for while it ran.
+    again: bool,
+    /// In a row.
+    failures: u32,
+}
+
+impl Schedule {
+    /// The schedule of an agent that begins now: everything once, and then by its rhythm.
+    #[must_use]
+    pub fn new(rhythm: Rhythm) -> Self {
+        let mut slots: BTreeMap<_, _> =
+            Job::ALL.into_iter().map(|job| (job, Slot::default())).collect();
+        // The known servers are ranked at once: a host with dead ones does not wait for EC2.
+        for job in [Job::Look, Job::Register, Job::Rank, Job::List] {
+            slots.insert(job, Slot { due: Some(Moment::ZERO), ..Slot::default() });
+        }
+        slots.insert(Job::Probe, Slot { due: Some(rhythm.probe), ..Slot::default() });
+        Self { rhythm, slots, trample: Trample::default(), ending: false, interrupted: Vec::new() }
+    }
+
+    /// Takes an event at `now`; `chance` is from 0 to 1.
+    ///
+    /// ```text
+    /// event            Register        Look   Rank     List                Guard  Withdraw
+    /// Lease, idle      -               -      -        -                   -      -
+    /// Lease, else      now             -      -        now if it failed    -      -
+    /// Network          now if failed   now    -        now if it failed    -      -
+    /// ResolverTouched  -               -      -        -                   now    -
+    /// FactsChanged     now             -      now      -                   -      -
+    /// ServerSilent     -               -      now      soon                -      -
+    /// ClockStepped     now             now    now      now                 -      -
+    /// Ending           never           -      -        -                   -      now
+    /// EndingRevoked    now             -      -        -                   -      -
+    /// Reload           (the job Reload, and when it succeeded as ClockStepped)
+    /// ```
+    pub fn on(&mut self, event: &Event, now: Moment, chance: f64) {
+        match event {
+            Event::Lease(lease) if lease.is_idle() => {}
+            Event::Lease(_) => {
+                self.interrupt(Job::Register);
+                self.ask(Job::Register, now);
+                self.ask_if_failed(Job::List, now);
+            }
+            Event::Network => {
+                self.interrupt(Job::Register);
+                self.interrupt(Job::Look);
+                self.ask(Job::Look, now);
+                self.ask_if_failed(Job::Register, now);
+                self.ask_if_failed(Job::List, now);
+            }
+            Event::ResolverTouched => self.ask(Job::Guard, now),
+            Event::FactsChanged => {
+                self.ask(Job::Register, now);
+                self.ask(Job::Rank, now);
+            }
+            Event::ServerSilent => {
+                self.ask(Job::Rank, now);
+                // A fleet that sees one server die must not ask EC2 in the same second.
+                self.ask_by(Job::List, now + SOON.min(self.rhythm.refresh).mul_f64(chance));
+            }
+            Event::ClockStepped => self.ask_everything(now),
+            Event::Ending(_) if self.rhythm.withdraw_at_end && !self.ending => {
+                self.ending = true;
+                self.ask(Job::Withdraw, now);
+            }
+            Event::EndingRevoked if self.ending => {
+                self.ending = false;
+                self.slot(Job::Withdraw).due = None;
+                self.ask(Job::Register, now);
+            }
+            Event::Reload => self.ask(Job::Reload, now),
+            // Stop is the loop's own affair.
+            Event::Ending(_) | Event::EndingRevoked | Event::Stop => {}
+        }
+    }
+
+    /// The jobs to begin now; each counts as running until [`done`](Self::done).
+    pub fn due(&mut self, now: Moment) -> Vec<Job> {
+        let (ending, held) = (self.ending, self.trample.held_until(now));
+        let mut jobs = Vec::new();
+        for (job, slot) in &mut self.slots {
+            let Some(due) = slot.due else { continue };
+            if slot.running || due > now {
+                continue;
+            }
+            match held {
+                Some(until) if job.sets_resolver() => {
+                    slot.due = Some(until);
+                    continue;
+                }
+                _ => {}
+            }
+            slot.due = None;
+            // The records of an instance that ends are gone or going.
+            if *job == Job::Register && ending {
+                continue;
+            }
+            slot.running = true;
+            jobs.push(*job);
+        }
+        jobs
+    }
+
+    /// A job ended at `now`; `chance` is from 0 to 1.
+    pub fn done(&mut self, job: Job, outcome: Outcome, now: Moment, chance: f64) -> Option<Note> {
+        let failed = outcome == Outcome::Failed;
+        let interrupted = outcome == Outcome::Interrupted;
+        let next = if interrupted {
+            Some(now)
+        } else if failed {
+            let wait = backoff(self.slot(job).failures, chance);
+            Some(now + self.period(job).map_or(wait, |period| wait.min(period)))
+        } else {
+            // Not all hosts of a fleet at once: between 3/4 and 5/4 of it.
+            self.period(job).map(|period| now + period.mul_f64(0.75 + chance / 2.0))
+        };
+        let slot = self.slot(job);
+        slot.running = false;
+        slot.interruptions = if interrupted { slot.interruptions + 1 } else { 0 };
+        slot.failures = if failed { slot.failures.saturating_add(1) } else { 0 };
+        let again = std::mem::take(&mut slot.again);
+        let next = if again { Some(now) } else { next };
+        slot.due = earlier(slot.due, next);
+        match outcome {
+            Outcome::Trampled => self.trample.happened(now).map(Note::Held),
+            Outcome::Reloaded(rhythm) => {
+                self.rhythm = rhythm;
+                self.ask_everything(now);
+                None
+            }
+            Outcome::Done | Outcome::Failed | Outcome::Interrupted => {
+                self.trample.is_over(now).then_some(Note::HoldOver)
+            }
+        }
+    }
+
+    /// When the next job is due; `None` while all wait for events or for the end of what runs.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let waiting = self.slots.values().filter(|slot| !slot.running);
+        waiting.filter_map(|slot| slot.due).min()
+    }
+
+    /// Whether another program is left alone with the resolver's file at `now`.
+    #[must_use]
+    pub fn is_held(&self, now: Moment) -> bool {
+        self.trample.held_until(now).is_some()
+    }
+
+    /// The jobs that are to be given up, since what they wait for has changed; each is to be reported as
+    /// [`Outcome::Interrupted`].
+    pub fn take_interrupted(&mut self) -> Vec<Job> {
+        std::mem::take(&mut self.interrupted)
+    }
+
+    /// A job that was at work when the network changed may wait for an answer that can never come. It is not begun anew for
+    /// ever: where links come and go all the time, each job must come to its end.
+    fn interrupt(&mut self, job: Job) {
+        let slot = self.slot(job);
+        if slot.running && slot.interruptions < MOST_INTERRUPTIONS {
+            self.interrupted.push(job);
+        }
+    }
+
+    fn ask_everything(&mut self, now: Moment) {
+        for job in [Job::Look, Job::Register, Job::Rank, Job::List] {
+            self.ask(job, now);
+        }
+    }
+
+    fn ask(&mut self, job: Job, now: Moment) {
+        let slot = self.slot(job);
+        if slot.running {
+            slot.again = true;
+        }
+        self.ask_by(job, now);
+    }
+
+    fn ask_by(&mut self, job: Job, when: Moment) {
+        let slot = self.slot(job);
+        if !slot.running {
+            slot.due = earlier(slot.due, Some(when));
+        }
+    }
+
+    fn ask_if_failed(&mut self, job: Job, now: Moment) {
+        let slot = self.slot(job);
+        if slot.failures > 0 || slot.running {
+            self.ask(job, now);
+        }
+    }
+
+    fn period(&self, job: Job) -> Option<Duration> {
+        match job {
+            Job::Look => Some(self.rhythm.look),
+            Job::Probe => Some(self.rhythm.probe),
+            Job::List => Some(self.rhythm.refresh),
+            Job::Register => Some(self.rhythm.renew),
+            Job::Reload | Job::Guard | Job::Withdraw | Job::Rank => None,
+        }
+    }
+
+    fn slot(&mut self, job: Job) -> &mut Slot {
+        self.slots.entry(job).or_default()
+    }
+}
+
+fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+fn backoff(failures: u32, chance: f64) -> Duration {
+    // Never at once: a failure that takes no time would become a busy loop.
+    LEAST + FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST).mul_f64(chance)
+}
+
+const MOST_INTERRUPTIONS: u32 = 3;
+const LEAST: Duration = Duration::from_millis(200);
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+/// How soon the list is read again when a server in use is silent: it may have been respawned.
+const SOON: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF: f64 = 0.5;
+
+    fn rhythm() -> Rhythm {
+        Rhythm {
+            look: seconds(5),
+            probe: seconds(10),
+            refresh: seconds(60),
+            renew: seconds(21_600),
+            withdraw_at_end: true,
+        }
+    }
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    /// A schedule whose first jobs are done.
+    fn settled() -> Schedule {
+        let mut schedule = Schedule::new(rhythm());
+        for job in schedule.due(Moment::ZERO) {
+            assert_eq!(schedule.done(job, Outcome::Done, Moment::ZERO, HALF), None);
+        }
+        schedule
+    }
+
+    fn lease(reason: &str, new: &str, old: &str) -> Event {
+        let report = format!("reason={reason}\ninterface=eth0\nnew={new}\nold={old}\nend\n");
+        Event::Lease(Lease::parse(&report).unwrap())
+    }
+
+    fn check(event: &Event, expect: &[Job]) {
+        let mut schedule = settled();
+        schedule.on(event, seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), expect, "{event:?}");
+    }
+
+    #[test]
+    fn everything_is_done_once_at_the_start_and_then_by_its_rhythm() {
+        let mut schedule = Schedule::new(rhythm());
+        assert_eq!(schedule.due(Moment::ZERO), [Job::Look, Job::Register, Job::Rank, Job::List]);
+        assert_eq!(schedule.due(Moment::ZERO), [], "each once");
+        let mut schedule = settled();
+        assert_eq!(schedule.next_deadline(), Some(seconds(5)));
+        assert_eq!(schedule.due(seconds(5)), [Job::Look]);
+        assert_eq!(schedule.due(seconds(10)), [Job::Probe]);
+        assert_eq!(schedule.due(seconds(60)), [Job::List]);
+        assert_eq!(schedule.due(seconds(21_600)), [Job::Register]);
+    }
+
+    #[test]
+    fn each_event_asks_for_its_jobs_at_once() {
+        check(&lease("RENEW", "10.0.0.1", "10.0.0.1"), &[]);
+        check(&lease("BOUND", "10.0.0.1", ""), &[Job::Register]);
+        check(&lease("EXPIRE", "", "10.0.0.1"), &[Job::Register]);
+        check(&Event::Network, &[Job::Look]);
+        check(&Event::ResolverTouched, &[Job::Guard]);
+        check(&Event::FactsChanged, &[Job::Register, Job::Rank]);
+        check(&Event::ServerSilent, &[Job::Rank]);
+        check(&Event::ClockStepped, &[Job::Look, Job::Register, Job::Rank, Job::List]);
+        check(&Event::Ending(Ending::Spot), &[Job::Withdraw]);
+        check(&Event::EndingRevoked, &[]);
+        check(&Event::Reload, &[Job::Reload]);
+    }
+
+    #[test]
+    fn what_arrives_while_a_job_runs_becomes_one_more_run() {
+        let mut schedule = settled();
+        schedule.on(&Event::FactsChanged, seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), [Job::Register, Job::Rank]);
+        for _ in 0..5 {
+            schedule.on(&Event::FactsChanged, seconds(2), HALF);
+        }
+        assert_eq!(schedule.due(seconds(2)), [], "it runs already");
+        schedule.done(Job::Register, Outcome::Done, seconds(3), HALF);
+        assert_eq!(schedule.due(seconds(3)), [Job::Register]);
+        schedule.done(Job::Register, Outcome::Done, seconds(4), HALF);
+        assert_eq!(schedule.due(seconds(4)), []);
+    }
+
+    #[test]
+    fn failures_are_tried_again_later_and_later_and_never_at_once() {
+        let mut schedule = settled();
+        let mut now = seconds(1);
+        schedule.on(&Event::FactsChanged, now, HALF);
+        let mut waits = Vec::new();
+        for _ in 0..9 {
+            assert!(schedule.due(now).contains(&Job::Register));
+            schedule.done(Job::Register, Outcome::Failed, now, 1.0);
+            let due = schedule.slots[&Job::Register].due.unwrap();
+            waits.push(due.saturating_sub(now).as_millis());
+            now = due;
+        }
+        assert_eq!(waits, [1200, 2200, 4200, 8200, 16200, 32200, 60200, 60200, 60200]);
+        assert!(backoff(0, 0.0) > Duration::ZERO);
+        assert!(schedule.due(now).contains(&Job::Register));
+        schedule.done(Job::Register, Outcome::Done, now, HALF);
+        assert_eq!(schedule.slots[&Job::Register].failures, 0);
+    }
+
+    #[test]
+    fn a_job_that_is_at_work_while_the_network_changes_is_begun_anew_but_not_for_ever() {
+        let bound = lease("BOUND", "10.0.0.1", "");
+        for (event, expect) in [
+            (&bound, vec![Job::Register]),
+            (&Event::Network, vec![Job::Register]),
+            (&Event::ResolverTouched, vec![]),
+        ] {
+            let mut schedule = settled();
+            schedule.ask(Job::Register, seconds(1));
+            assert_eq!(schedule.due(seconds(1)), [Job::Register]);
+            schedule.on(event, seconds(1), HALF);
+            assert_eq!(schedule.take_interrupted(), expect, "{event:?}");
+            assert_eq!(schedule.take_interrupted(), [], "once");
+        }
+        let mut schedule = settled();
+        schedule.ask(Job::Register, seconds(1));
+        for round in 0..5 {
+            assert!(schedule.due(seconds(1)).contains(&Job::Register), "at once");
+            schedule.on(&bound, seconds(1), HALF);
+            let interrupted = schedule.take_interrupted();
+            assert_eq!(interrupted.is_empty(), round >= 3, "{round}");
+            let outcome = if round < 3 { Outcome::Interrupted } else { Outcome::Done };
+            schedule.done(Job::Register, outcome, seconds(1), HALF);
+            if round == 3 {
+                assert!(
+                    schedule.due(seconds(1)).contains(&Job::Register),
+                    "it was asked for again"
+                );
+                break;
+            }
+        }
+    }
+
+    #[test]
+    fn the_network_coming_up_ends_the_wait_of_what_failed() {
+        let mut schedule = settled();
+        for job in [Job::Register, Job::List] {
+            schedule.ask(job, seconds(1));
+            schedule.due(seconds(1));
+            schedule.done(job, Outcome::Failed, seconds(1), 1.0);
+        }
+        schedule.on(&Event::Network, seconds(2), HALF);
+        assert_eq!(schedule.due(seconds(2)), [Job::Look, Job::Register, Job::List]);
+    }
+
+    #[test]
+    fn a_silent_server_brings_the_next_listing_forward_but_not_for_all_hosts_at_once() {
+        let listed_at = |chance| {
+            let mut schedule = settled();
+            schedule.on(&Event::ServerSilent, seconds(1), chance);
+            schedule.slots[&Job::List].due.unwrap()
+        };
+        assert_eq!(listed_at(0.0), seconds(1));
+        assert_eq!(listed_at(1.0), seconds(11));
+    }
+
+    #[test]
+    fn an_instance_that_ends_takes_its_records_back_and_never_publishes_them_again() {
+        let mut schedule = settled();
+        schedule.on(&Event::Ending(Ending::Spot), seconds(1), HALF);
+        schedule.on(&Event::FactsChanged, seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), [Job::Withdraw, Job::Rank]);
+        schedule.done(Job::Withdraw, Outcome::Done, seconds(2), HALF);
+        schedule.on(&Event::Ending(Ending::Spot), seconds(6), HALF);
+        schedule.on(&lease("BOUND", "10.0.0.1", ""), seconds(6), HALF);
+        assert!(
+            !schedule
+                .due(seconds(6))
+                .iter()
+                .any(|job| matches!(job, Job::Register | Job::Withdraw))
+        );
+        schedule.on(&Event::EndingRevoked, seconds(7), HALF);
+        assert!(schedule.due(seconds(7)).contains(&Job::Register));
+    }
+
+    #[test]
+    fn records_stay_at_the_end_if_that_is_configured() {
+        let mut schedule = Schedule::new(Rhythm { withdraw_at_end: false, ..rhythm() });
+        schedule.due(Moment::ZERO);
+        schedule.on(&Event::Ending(Ending::AutoScaling), seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), []);
+    }
+
+    #[test]
+    fn a_new_configuration_is_acted_on_at_once() {
+        let mut schedule = settled();
+        schedule.on(&Event::Reload, seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), [Job::Reload]);
+        let faster = Rhythm { probe: seconds(2), ..rhythm() };
+        schedule.done(Job::Reload, Outcome::Reloaded(faster), seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), [Job::Look, Job::Register, Job::Rank, Job::List]);
+        schedule.on(&Event::Reload, seconds(2), HALF);
+        schedule.due(seconds(2));
+        schedule.done(Job::Reload, Outcome::Done, seconds(2), HALF);
+        assert_eq!(schedule.due(seconds(2)), [], "a refused one changes nothing");
+    }
+
+    #[test]
+    fn in_a_fight_over_the_file_nothing_of_ours_writes_it_until_the_hold_ends() {
+        let mut schedule = settled();
+        let mut note = None;
+        let mut now = seconds(1);
+        while note.is_none() {
+            assert!(now < seconds(3), "never held");
+            schedule.on(&Event::ResolverTouched, now, HALF);
+            assert_eq!(schedule.due(now), [Job::Guard]);
+            note = schedule.done(Job::Guard, Outcome::Trampled, now, HALF);
+            now += Duration::from_millis(100);
+        }
+        let Some(Note::Held(hold)) = note else { panic!("{note:?}") };
+        assert!(schedule.is_held(now));
+        schedule.on(&Event::ResolverTouched, now, HALF);
+        schedule.on(&Event::ServerSilent, now, HALF);
+        assert_eq!(schedule.due(now), []);
+        let after = now + hold;
+        let due = schedule.due(after);
+        assert!(due.contains(&Job::Guard) && due.contains(&Job::Rank), "{due:?}");
+        assert_eq!(schedule.done(Job::Guard, Outcome::Trampled, after, HALF), None);
+        assert_eq!(schedule.done(Job::Rank, Outcome::Done, after, HALF), None, "too early to tell");
+        let later = after + seconds(10);
+        schedule.due(later);
+        assert_eq!(schedule.done(Job::Look, Outcome::Done, later, HALF), Some(Note::HoldOver));
+        schedule.due(later + seconds(10));
+        assert_eq!(
+            schedule.done(Job::Look, Outcome::Done, later + seconds(10), HALF),
+            None,
+            "once"
+        );
+    }
+}
