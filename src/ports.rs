@@ -4,9 +4,10 @@
 
 pub mod error;
 
-use std::{error::Error, fmt, time::Duration};
+use std::{error::Error, fmt, io, time::Duration};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::Sender;
 
 use self::error::{BackendError, DirectoryError, FactError, ResolverError, StoreError};
 use crate::core::{
@@ -16,6 +17,7 @@ use crate::core::{
     name::Name,
     plan::{Observed, ZoneChange},
     resolv_conf::{ResolvConf, Wanted},
+    schedule::Event,
     servers::{Health, NameServer},
 };
 
@@ -79,7 +81,7 @@ pub trait Backend: Send + Sync {
 pub trait ResolverManager: Send + Sync {
     /// What the resolver uses now; `None` when nothing is configured.
     fn current(&self) -> Result<Option<ResolvConf>, ResolverError>;
-    /// Makes it use what is wanted.
+    /// Makes it use what is wanted. What is there before is kept for [`restore`](Self::restore), unless something is kept.
     fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError>;
     /// Gives back what was found before the first [`apply`](Self::apply); `false` when nothing was ever taken.
     fn restore(&self) -> Result<bool, ResolverError>;
@@ -102,6 +104,29 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> u64;
     /// A number from 0 to 1 that no two hosts share: what spreads retries.
     fn jitter(&self) -> f64;
+}
+
+/// Something that wakes the agent.
+#[async_trait]
+pub trait EventSource: Send + Sync {
+    /// What it watches, for people.
+    fn subject(&self) -> String;
+    /// Sends events until it is cancelled; it returns when nobody listens any more, or when it cannot go on.
+    async fn run(&self, events: &Sender<Event>) -> io::Error;
+}
+
+/// Whoever started the agent and watches over it (`sd_notify(3)`).
+pub trait Supervisor: Send + Sync {
+    /// The agent is at work.
+    fn ready(&self);
+    /// What it has to say of itself, in one line.
+    fn status(&self, status: &str);
+    /// It is alive.
+    fn alive(&self);
+    /// It is about to end.
+    fn stopping(&self);
+    /// How long it may be silent before it is taken for dead; `None` if nobody counts.
+    fn patience(&self) -> Option<Duration>;
 }
 
 /// A failure as it is reported: the error's text, those of its causes, and hints.

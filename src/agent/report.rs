@@ -2,10 +2,7 @@
 
 use std::fmt;
 
-use super::{
-    registration::Registered,
-    resolution::{Action, Resolved},
-};
+use super::{registration::Registered, resolution::Resolved};
 use crate::ports::Failure;
 
 /// The outcome of a pass.
@@ -102,7 +99,7 @@ impl fmt::Display for Report {
             let failed = !self.failures.is_empty();
             parts.push(if failed { "not registered" } else { "nothing to publish" }.to_owned());
         }
-        parts.extend(self.resolved.as_ref().map(resolved));
+        parts.extend(self.resolved.as_ref().map(Resolved::summary));
         f.write_str(&parts.join(" · "))
     }
 }
@@ -141,23 +138,4 @@ fn registered(part: &Registered) -> String {
         told.push("nothing to do".to_owned());
     }
     format!("{}: {}", part.backend, told.join("; "))
-}
-
-fn resolved(part: &Resolved) -> String {
-    let addresses = part.in_use.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let addresses = if addresses.is_empty() { "none" } else { addresses.as_str() };
-    let left_out = part.ranking.left_out.len();
-    let known = left_out + part.ranking.usable.len();
-    let aside = if left_out == 0 {
-        String::new()
-    } else {
-        format!(" ({left_out} of {known} do not serve)")
-    };
-    match &part.action {
-        Action::Failed => format!("resolvers {addresses} not set{aside}"),
-        Action::Unmanaged => "resolver left alone".to_owned(),
-        Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
-        Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
-        Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
-    }
 }

@@ -45,6 +45,8 @@ pub struct Resolved {
     pub in_use: Vec<IpAddr>,
     /// Every server that was asked, best first, and why.
     pub ranking: Ranking,
+    /// What the resolver shall say, if that could be found out.
+    pub wanted: Option<Wanted>,
     /// What was done.
     pub action: Action,
     /// Who owns the resolver, and because of which clues.
@@ -56,6 +58,27 @@ pub struct Resolved {
 }
 
 impl Resolved {
+    /// `resolvers 10.0.0.2, 10.0.0.3 set (1 of 3 do not serve)`
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let addresses = self.in_use.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = if addresses.is_empty() { "none" } else { addresses.as_str() };
+        let left_out = self.ranking.left_out.len();
+        let known = left_out + self.ranking.usable.len();
+        let aside = if left_out == 0 {
+            String::new()
+        } else {
+            format!(" ({left_out} of {known} do not serve)")
+        };
+        match &self.action {
+            Action::Failed => format!("resolvers {addresses} not set{aside}"),
+            Action::Unmanaged => "resolver left alone".to_owned(),
+            Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
+            Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
+            Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
+        }
+    }
+
     /// Says the reason `why` where the outcome says what was known before it, `late`.
     pub fn learn(&mut self, late: &Failure, why: &Failure) {
         for notice in &mut self.notices {
@@ -132,6 +155,7 @@ impl Resolution<'_> {
                 (self.fallback(&mut outcome).await, "no server serves; a silent one may come back")
             }
         };
+        outcome.wanted.clone_from(&wanted);
         if let Some(wanted) = wanted {
             self.hand_over(&current, &wanted, mode, &mut outcome)
         } else {

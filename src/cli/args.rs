@@ -45,6 +45,16 @@ pub(super) enum Verb {
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::config::duration::parse)]
         deadline: Duration,
     },
+    /// The agent: publish, watch, keep the resolver right, until it is stopped
+    Run,
+    /// Tell the agent of a lease event; what hooks of DHCP clients and dispatchers call
+    Hook {
+        /// What NetworkManager's dispatcher says: interface and action
+        #[arg(value_name = "ARGUMENT")]
+        arguments: Vec<String>,
+    },
+    /// Give the resolver back as it was found
+    Restore,
     /// Show what would change, and why; nothing is sent
     Plan,
     /// Show what is published, which servers are in use, and who owns the resolver

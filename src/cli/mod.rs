@@ -3,14 +3,18 @@
 mod args;
 mod config;
 mod generate;
+mod hook;
 mod known;
 mod once;
 mod pass;
 mod plan;
 mod print;
+mod restore;
+mod run;
 mod status;
 mod wiring;
 mod withdraw;
+mod worker;
 
 use std::{process::ExitCode, time::Instant};
 
@@ -26,8 +30,13 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return print::usage(&error),
     };
-    crate::telemetry::log::install();
+    // A pass reports by itself; the agent has nothing but its log.
+    let is_agent = matches!(args.verb, Verb::Run);
+    crate::telemetry::log::install(if is_agent { "info" } else { "warn" });
     let code = match &args.verb {
+        Verb::Run => run::run(&args),
+        Verb::Hook { arguments } => hook::run(&args, arguments),
+        Verb::Restore => restore::run(&args),
         Verb::Once { deadline } => once::run(&args, *deadline, started),
         Verb::Plan => plan::run(&args, started),
         Verb::Status => status::run(&args, started),

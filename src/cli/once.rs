@@ -136,7 +136,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
 
 /// Publishes in every backend that has something to hold or to give back; what cannot be named yet is waited for, and the
 /// rest does not wait with it. Gives what became of each backend, and what could not be said.
-async fn register_all(
+pub(super) async fn register_all(
     host: &Host<'_>,
     mut known: Known,
     deadline: tokio::time::Instant,

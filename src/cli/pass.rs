@@ -67,7 +67,7 @@ pub(super) fn carry_out(
 
 /// Waits while another pass is at work, so that what it read is not out of date when it writes; one that hangs is passed by:
 /// every write is conditional, and the memory has a lock of its own.
-fn turn(run_dir: &Path, patience: Duration) -> io::Result<File> {
+pub(super) fn turn(run_dir: &Path, patience: Duration) -> io::Result<File> {
     fs::create_dir_all(run_dir)?;
     lock(&run_dir.join("pass.lock"), patience)
 }
@@ -108,7 +108,7 @@ fn finish(args: &Args, report: &Report) -> Code {
     if report.is_good() { Code::Done } else { Code::Failed }
 }
 
-fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
+pub(super) fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
     let before = LastPass::load(run_dir).unwrap_or_default();
     let Inputs { metadata, tags, servers } = report.inputs;
     LastPass {

@@ -20,7 +20,7 @@ use crate::{
     core::{ledger::Ledger, servers::Ranked},
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
-    store::{Access, last_pass::LastPass},
+    store::{Access, last_pass::LastPass, trampled::Trampled},
     sys::clock::SystemClock,
 };
 
@@ -33,6 +33,7 @@ struct Status {
     /// Seconds since the list of servers last changed.
     servers_age: Option<u64>,
     resolver: ResolverStatus,
+    trampled: Option<Overwritten>,
     last_pass: Option<Pass>,
     inputs: Inputs,
 }
@@ -44,6 +45,17 @@ struct Pass {
     age: u64,
     ok: bool,
     summary: String,
+}
+
+/// What another program made of the resolver's file in this boot.
+#[derive(Serialize)]
+struct Overwritten {
+    /// Seconds since it was last noticed.
+    age: u64,
+    times: u64,
+    /// Whether the file is left to the other program for now.
+    held: bool,
+    difference: Vec<String>,
 }
 
 /// Seconds since each input was read last; none for what this boot has not read.
@@ -100,7 +112,8 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
         }
         Ok((Err(failures), _)) | Err(failures) => return failed(&failures),
     };
-    let status = status(&ledger, &resolved, LastPass::load(&args.run_dir));
+    let trampled = Trampled::load(&args.run_dir);
+    let status = status(&ledger, &resolved, LastPass::load(&args.run_dir), trampled);
     print::data(if args.json {
         serde_json::to_string_pretty(&status).unwrap_or_default()
     } else {
@@ -114,7 +127,12 @@ fn failed(failures: &[Failure]) -> Code {
     Code::Failed
 }
 
-fn status(ledger: &Ledger, resolved: &Resolved, last_pass: Option<LastPass>) -> Status {
+fn status(
+    ledger: &Ledger,
+    resolved: &Resolved,
+    last_pass: Option<LastPass>,
+    trampled: Option<Trampled>,
+) -> Status {
     let now = SystemClock.now();
     let age = |at: u64| now.saturating_sub(at);
     let published = ledger.published.iter().flat_map(|(backend, names)| {
@@ -152,6 +170,12 @@ fn status(ledger: &Ledger, resolved: &Resolved, last_pass: Option<LastPass>) -> 
             nameservers: nameservers.iter().map(ToString::to_string).collect(),
             up_to_date: !matches!(resolved.action, Action::Written { .. }),
         },
+        trampled: trampled.map(|Trampled { at, times, held, difference }| Overwritten {
+            age: age(at),
+            times,
+            held,
+            difference,
+        }),
         inputs: {
             let pass = last_pass.clone().unwrap_or_default();
             Inputs {
@@ -196,6 +220,13 @@ fn text(status: &Status) -> String {
     lines.push(format!("resolv.conf   {}{due}", status.resolver.nameservers.join(", ")));
     if !status.resolver.owner.is_empty() {
         lines.push(format!("owner         {}", status.resolver.owner));
+    }
+    if let Some(Overwritten { age, times, held, difference }) = &status.trampled {
+        let held = if *held { "; the file is left to another program for now" } else { "" };
+        lines.push(format!(
+            "overwritten   by another program {times} time(s), last {age} s ago{held}: {}",
+            difference.join(" · ")
+        ));
     }
     let Inputs { metadata, tags, servers } = status.inputs;
     let inputs = [("metadata", metadata), ("tags", tags), ("list of servers", servers)];

@@ -20,6 +20,7 @@ use crate::{
     core::{
         facts::{Facts, Unread},
         ownership::OwnerId,
+        schedule::Ending,
         servers::NameServer,
         template::Template,
     },
@@ -28,6 +29,7 @@ use crate::{
         credentials::InstanceCredentials,
         facts::{MetadataFacts, kernel_macs},
         imds::{Imds, Patience},
+        life,
         tags::DescribeTags,
     },
     ports::{Clock as _, FactSource as _, Failure, error::FactError},
@@ -77,23 +79,41 @@ impl<'a> Host<'a> {
         insist(deadline, &SystemClock, &who, async || self.read_facts().await).await
     }
 
-    async fn read_facts(&self) -> Result<Facts, FactError> {
+    /// Connects anew for whatever is read next.
+    pub(super) fn forget_connections(&self) {
+        self.imds.forget_kept();
+    }
+
+    /// What the metadata service alone says now, and whether it announces the instance's end: no call of EC2.
+    pub(super) async fn look(&self) -> Result<(Facts, Option<Ending>), FactError> {
+        let source = self.metadata_facts(None);
+        let (facts, ending) = tokio::join!(source.read(), life::ending(&self.imds));
+        let facts = facts?;
+        self.note_inputs(Inputs { metadata: Some(SystemClock.now()), ..Inputs::default() });
+        Ok((facts, ending?))
+    }
+
+    fn metadata_facts<'s>(&'s self, describe_tags: Option<&'s DescribeTags>) -> MetadataFacts<'s> {
         let mut expected_macs = self.notebook.ledger().macs;
         if expected_macs.is_empty() {
             expected_macs = kernel_macs();
         }
+        MetadataFacts {
+            imds: &self.imds,
+            tags: tags_of_names(&self.settings),
+            any_tag: self.settings.records() == 0 || self.settings.backends().is_empty(),
+            expected_macs,
+            describe_tags,
+        }
+    }
+
+    async fn read_facts(&self) -> Result<Facts, FactError> {
         let resolver = vpc_resolver(&self.settings);
         let endpoint = self.settings_text("aws.endpoint");
         let plain = is_plain(endpoint.as_deref());
         let shared = sdk_config(self.credentials.clone(), "us-east-1", &resolver, plain);
         let describe_tags = DescribeTags { shared, endpoint };
-        let source = MetadataFacts {
-            imds: &self.imds,
-            tags: tags_of_names(&self.settings),
-            any_tag: self.settings.records() == 0 || self.settings.backends().is_empty(),
-            expected_macs,
-            describe_tags: Some(&describe_tags),
-        };
+        let source = self.metadata_facts(Some(&describe_tags));
         self.imds.prepare().await?;
         self.credentials.prefetch();
         let facts = source.read().await?;

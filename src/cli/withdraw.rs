@@ -29,7 +29,7 @@ pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
     carry_out(args, limit, started, async |host, deadline| withdraw(host, deadline).await)
 }
 
-async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
+pub(super) async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
     let mut report = Report::default();
     let facts = match host.facts(deadline).await {
         Ok(facts) => facts,

@@ -5,10 +5,11 @@ use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
     str::FromStr,
+    time::Duration,
 };
 
 use super::{
-    BackendConfig, Config, Discovery, Fallback, Manager, Resolver, duration, schema,
+    BackendConfig, Config, Discovery, Fallback, Manager, Occasion, Resolver, duration, schema,
     settings::{ConfigError, Origin, Setting, Settings, Value},
 };
 use crate::core::{
@@ -60,7 +61,7 @@ impl Check<'_> {
             discovery: Discovery {
                 tag: self.text("discovery.tag").unwrap_or_default(),
                 value: self.text("discovery.value"),
-                refresh: self.parsed("discovery.refresh", duration::parse).unwrap_or_default(),
+                refresh: self.pause("discovery.refresh"),
                 port: self.number("discovery.port", 1, u16::MAX.into()).try_into().unwrap_or(53),
             },
             resolver: Resolver {
@@ -69,9 +70,12 @@ impl Check<'_> {
                     search: self.words("resolver.search"),
                     options: self.words("resolver.options"),
                 },
+                probe: self.pause("resolver.probe"),
                 fallback: self.one_of("resolver.fallback", FALLBACKS).unwrap_or(Fallback::Vpc),
                 prefer: self.list("resolver.prefer"),
             },
+            look: self.pause("metadata.refresh"),
+            withdraw: self.each_of("lifecycle.withdraw", OCCASIONS),
         }
     }
 
@@ -287,6 +291,32 @@ impl Check<'_> {
         found
     }
 
+    fn each_of<T: Copy>(&mut self, path: &str, words: &[(&str, T)]) -> Vec<T> {
+        let mut found = Vec::new();
+        for text in self.list(path) {
+            match words.iter().find(|(word, _)| *word == text) {
+                Some((_, value)) => found.push(*value),
+                None => {
+                    let known = words.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(", ");
+                    self.error(path, format!("`{text}` is none of: {known}"));
+                }
+            }
+        }
+        found
+    }
+
+    /// The time between two of something that an agent does for ever: not so short that it does nothing else.
+    fn pause(&mut self, path: &str) -> Duration {
+        let pause = self.parsed(path, duration::parse).unwrap_or(SHORTEST_PAUSE);
+        if pause < SHORTEST_PAUSE {
+            self.error(
+                path,
+                format!("`{}` is less than a second", self.text(path).unwrap_or_default()),
+            );
+        }
+        pause
+    }
+
     /// Words of resolv.conf: none may hold what would end the line or the word.
     fn words(&mut self, path: &str) -> Vec<String> {
         let list = self.list(path);
@@ -351,4 +381,10 @@ const MANAGERS: &[(&str, Manager)] = &[
     ("resolvconf", Manager::Resolvconf),
     ("none", Manager::None),
 ];
+const OCCASIONS: &[(&str, Occasion)] = &[
+    ("terminate", Occasion::Terminate),
+    ("poweroff", Occasion::Poweroff),
+    ("stop", Occasion::Stop),
+];
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 const FALLBACKS: &[(&str, Fallback)] = &[("vpc", Fallback::Vpc), ("none", Fallback::None)];

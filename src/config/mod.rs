@@ -34,6 +34,21 @@ pub struct Config {
     pub discovery: Discovery,
     /// What becomes of the host's resolver.
     pub resolver: Resolver,
+    /// How often the agent looks at the metadata.
+    pub look: Duration,
+    /// When the agent takes the records back.
+    pub withdraw: Vec<Occasion>,
+}
+
+/// `[lifecycle] withdraw`: when the agent takes the records back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occasion {
+    /// EC2 announced the end of the instance.
+    Terminate,
+    /// The host is shut down, and will not come up again by itself.
+    Poweroff,
+    /// The agent is stopped.
+    Stop,
 }
 
 /// One `[backend.NAME]`.
@@ -77,6 +92,8 @@ pub struct Resolver {
     pub policy: ResolverPolicy,
     /// What is used when no discovered server answers.
     pub fallback: Fallback,
+    /// How often the servers in use are probed.
+    pub probe: Duration,
     /// Shared names to be ordered by nearness.
     pub prefer: Vec<String>,
 }

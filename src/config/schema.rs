@@ -72,6 +72,12 @@ pub const KEYS: &[Key] = &[
         "\"http://169.254.169.254\"",
         "the instance metadata service; `AWS_EC2_METADATA_SERVICE_ENDPOINT` in the environment wins",
     ),
+    key(
+        "metadata.refresh",
+        Form::Text,
+        "\"5s\"",
+        "how often the agent looks whether tags or addresses changed, or the instance's end was announced; it costs no API call",
+    ),
     unset(
         "aws.endpoint",
         Form::Text,
@@ -153,7 +159,7 @@ pub const KEYS: &[Key] = &[
         "discovery.refresh",
         Form::Text,
         "\"60s\"",
-        "how often the list is read again, jittered; for the daemon, which is not in this version",
+        "how often the agent reads the list again, jittered",
     ),
     key(
         "discovery.port",
@@ -181,10 +187,23 @@ pub const KEYS: &[Key] = &[
         "vpc or none: used only when neither a discovered server nor one in use answers",
     ),
     key(
+        "resolver.probe",
+        Form::Text,
+        "\"10s\"",
+        "how often the agent asks the servers in use whether they serve; a silent one is out within two of these",
+    ),
+    key(
         "resolver.prefer",
         Form::List,
         "[]",
         "shared names whose nearest member this host should use first; not in this version",
+    ),
+    key(
+        "lifecycle.withdraw",
+        Form::List,
+        "[\"terminate\"]",
+        "when the agent takes the records back: `terminate` (a spot interruption notice, or the Auto Scaling target state \
+         Terminated), `poweroff` (the host is shut down; never for a reboot), `stop` (the agent is stopped, a reboot included)",
     ),
 ];
 
@@ -299,7 +318,16 @@ mod tests {
         assert!(find("ttl").is_none());
         assert_eq!(
             below(""),
-            ["version", "metadata", "aws", "record", "backend", "discovery", "resolver"]
+            [
+                "version",
+                "metadata",
+                "aws",
+                "record",
+                "backend",
+                "discovery",
+                "resolver",
+                "lifecycle"
+            ]
         );
         assert_eq!(below("backend.x"), ["kind", "servers", "key_file", "zone_id", "endpoint"]);
         assert!(is_table("backend") && is_table("backend.x") && !is_table("version"));

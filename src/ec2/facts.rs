@@ -4,7 +4,11 @@
 //! that names need, interfaces by the hardware addresses that the kernel or the last pass knows), then what the lists hold
 //! beyond that. On a host whose interfaces are known it takes one round trip after the token.
 
-use std::{collections::BTreeMap, fs, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    str::FromStr,
+};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -76,7 +80,7 @@ impl FactSource for MetadataFacts<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         interfaces.sort_by_key(|interface| interface.device_number);
         let tags = self.tags(&identity, &listed_tags, &known).await;
-        Ok(Facts { identity, hostname: hostname(), interfaces, tags })
+        Ok(Facts { identity, hostname: hostname(), interfaces, tags, lost: BTreeSet::new() })
     }
 }
 
@@ -189,6 +193,13 @@ impl MetadataFacts<'_> {
 fn is_offered(key: &str) -> bool {
     key.chars().all(|c| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c))
         && !matches!(key, "." | ".." | "_index")
+}
+
+/// The hardware address of one of the machine's interfaces, as the metadata service writes it.
+#[must_use]
+pub fn mac_of(interface: &str) -> Option<String> {
+    let path = std::path::Path::new("/sys/class/net").join(interface).join("address");
+    fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
 }
 
 /// The hardware addresses of the machine's own interfaces, as the metadata service writes them.

@@ -238,10 +238,14 @@ impl Imds {
             request.body(Empty::new())
         };
         let exchange = async {
-            if let Some(kept) = self.kept()
-                && let Ok(answer) = self.over(kept, request()?).await
-            {
-                return Ok(answer);
+            if let Some(kept) = self.kept() {
+                match timeout(KEPT_LIMIT, self.over(kept, request()?)).await {
+                    Ok(Ok(answer)) => return Ok(answer),
+                    // It was closed meanwhile.
+                    Ok(Err(_)) => {}
+                    // The address that the connections came from may be gone: nothing ever comes back on any of them.
+                    Err(_) => self.forget_kept(),
+                }
             }
             let fresh = self.connect().await?;
             self.over(fresh, request()?).await
@@ -276,6 +280,13 @@ impl Imds {
     fn kept(&self) -> Option<SendRequest<Empty<Bytes>>> {
         let mut idle = self.idle.lock().ok()?;
         std::iter::from_fn(|| idle.pop()).find(|connection| !connection.is_closed())
+    }
+
+    /// Closes the connections that are kept for the next request.
+    pub fn forget_kept(&self) {
+        if let Ok(mut idle) = self.idle.lock() {
+            idle.clear();
+        }
     }
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, Source> {
@@ -327,6 +338,8 @@ const TOKEN_HEADER: &str = "x-aws-ec2-metadata-token";
 const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// The longest life that a token may have.
 const TOKEN_SECONDS: &str = "21600";
+/// By when an answer comes over a connection that is still good; the service is on the same machine.
+const KEPT_LIMIT: Duration = Duration::from_millis(200);
 const RENEW_BEFORE: Duration = Duration::from_mins(2);
 /// Far more than any document of the service.
 const BODY_LIMIT: usize = 1 << 20;

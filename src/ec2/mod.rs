@@ -4,4 +4,5 @@ pub mod api;
 pub mod credentials;
 pub mod facts;
 pub mod imds;
+pub mod life;
 pub mod tags;

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::probe::{RESOLV_CONF, read};
+use super::probe::read;
 use crate::{
     core::{
         detect::Verdict,
-        resolv_conf::{ResolvConf, Wanted},
+        resolv_conf::{RESOLV_CONF, ResolvConf, Wanted},
     },
     ports::{ResolverManager, error::ResolverError},
     sys::fs::{inside, read_regular, replace},

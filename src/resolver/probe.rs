@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use crate::{
-    core::detect::HostProbe,
+    core::{detect::HostProbe, resolv_conf::RESOLV_CONF},
     ports::error::ResolverError,
     sys::fs::{follow, inside, read_regular},
 };
@@ -32,6 +32,4 @@ pub(super) fn read(root: &Path) -> Result<Option<Vec<u8>>, ResolverError> {
     read_regular(&follow(root, &path).map_err(unreadable)?, LIMIT).map_err(unreadable)
 }
 
-/// Where every resolver looks.
-pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 const LIMIT: u64 = 1 << 20;

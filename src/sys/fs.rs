@@ -255,7 +255,11 @@ fn spare(buffer: &mut Vec<u8>) -> SpareCapacity<'_, u8> {
 
 fn overwrite(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).open(path)?;
-    file.write_all(content)?;
+    // Newlines in place of what is longer in the old content: a reader between the two calls sees no rest of its lines.
+    let mut whole = content.to_vec();
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or(0);
+    whole.resize(length.max(content.len()), b'\n');
+    file.write_all(&whole)?;
     file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
     file.sync_all()
 }

@@ -2,3 +2,6 @@
 
 pub mod clock;
 pub mod fs;
+pub mod inotify;
+pub mod ready;
+pub mod shutdown;

@@ -1,3 +1,4 @@
 //! What we say about ourselves while we work.
 
 pub mod log;
+pub mod notify;

@@ -1,0 +1,75 @@
+//! What stands at the moment: a condition is told when it begins and when it is over, and not each time that it is met.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Conditions by the part of the work that meets them.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    told: BTreeMap<&'static str, BTreeMap<String, String>>,
+}
+
+/// What is new about the conditions of one part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct News {
+    /// Conditions that were not met the last time.
+    pub begun: Vec<String>,
+    /// Conditions that are not met any more.
+    pub over: Vec<String>,
+}
+
+impl Standing {
+    /// `part` meets these conditions now, and no others. Two texts that differ in their numbers are one condition.
+    pub fn now(
+        &mut self,
+        part: &'static str,
+        conditions: impl IntoIterator<Item = String>,
+    ) -> News {
+        let now =
+            conditions.into_iter().map(|text| (stem(&text), text)).collect::<BTreeMap<_, _>>();
+        let before = self.told.insert(part, now.clone()).unwrap_or_default();
+        let only_in = |one: &BTreeMap<String, String>, other: &BTreeMap<String, String>| {
+            let alone = one.iter().filter(|(stem, _)| !other.contains_key(*stem));
+            alone.map(|(_, text)| text.clone()).collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        News { begun: only_in(&now, &before), over: only_in(&before, &now) }
+    }
+}
+
+/// The text without its numbers: ages and times change with each telling.
+fn stem(text: &str) -> String {
+    let is_number = |word: &str| word.chars().all(|c| c.is_ascii_digit());
+    text.split(' ')
+        .map(|word| if is_number(word) { "0" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_condition_is_told_when_it_begins_and_when_it_is_over() {
+        let mut standing = Standing::default();
+        let silent = "10.0.0.2 is silent";
+        assert_eq!(standing.now("a", texts(&[silent])).begun, [silent]);
+        assert_eq!(standing.now("a", texts(&[silent])), News::default());
+        assert_eq!(standing.now("b", texts(&[silent])).begun, [silent], "each part for itself");
+        let news = standing.now("a", texts(&["other"]));
+        assert_eq!((news.begun, news.over), (texts(&["other"]), texts(&[silent])));
+    }
+
+    #[test]
+    fn an_age_that_grows_is_no_news_and_another_address_is() {
+        let mut standing = Standing::default();
+        let _ = standing.now("a", texts(&["the list of 5 s ago is used", "10.0.0.2 is silent"]));
+        let news =
+            standing.now("a", texts(&["the list of 65 s ago is used", "10.0.0.3 is silent"]));
+        assert_eq!(news.begun, ["10.0.0.3 is silent"]);
+    }
+}

@@ -1,0 +1,81 @@
+//! `tagalong run`: the agent under systemd. It opens what it needs, starts what wakes it, and hands over to its loop.
+
+use std::time::Duration;
+
+use tokio::{sync::mpsc, time::Instant};
+
+use super::{Code, args::Args, print, wiring::settings, worker::Worker};
+use crate::{
+    agent::{daemon::Agent, notebook::Notebook},
+    event::{self, network::Addresses},
+    ports::Supervisor as _,
+    store::{Access, StateFile},
+    sys::{clock::SystemClock, fs::lock, shutdown},
+    telemetry::notify::Systemd,
+};
+
+pub(super) fn run(args: &Args) -> Code {
+    let Some(settings) = settings(args) else { return Code::Failed };
+    let alone = std::fs::create_dir_all(&args.run_dir)
+        .and_then(|()| lock(&args.run_dir.join("agent.lock"), Duration::ZERO));
+    let _alone = match alone {
+        Ok(lock) => lock,
+        Err(error) => {
+            print::error(format!("the agent runs already, or cannot say that it does: {error}"));
+            return Code::Failed;
+        }
+    };
+    let store = StateFile::new(&args.state_dir, Access::ReadWrite);
+    let notebook = Notebook::open(&store);
+    store.take_notices().iter().for_each(print::notice);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            print::error(format!("no runtime: {error}"));
+            return Code::Failed;
+        }
+    };
+    let code = runtime.block_on(live(args, settings, &notebook));
+    // A look-up of the system that hangs must not hold up our end.
+    runtime.shutdown_background();
+    code
+}
+
+async fn live(
+    args: &Args,
+    settings: crate::config::settings::Settings,
+    notebook: &Notebook<'_>,
+) -> Code {
+    let addresses = Addresses::default();
+    let worker = match Worker::new(args, settings, notebook, addresses.clone()) {
+        Ok(worker) => worker,
+        Err(errors) => {
+            errors.iter().for_each(print::error);
+            return Code::Failed;
+        }
+    };
+    let (sender, events) = mpsc::channel(QUEUE);
+    let _sources = event::start_all(&args.run_dir, &args.root, &addresses, &sender);
+    let supervisor = Systemd::default();
+    let agent = Agent {
+        work: &worker,
+        rhythm: worker.rhythm(),
+        supervisor: &supervisor,
+        clock: &SystemClock,
+    };
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "the agent begins");
+    agent.run(events).await;
+    let stopped = Instant::now();
+    if worker.withdraws_at_stop(shutdown::under_way().await) {
+        supervisor.status("taking the records back");
+        worker.take_back(stopped + STOP_LIMIT).await;
+    }
+    tracing::info!("the agent ends");
+    Code::Done
+}
+
+/// Events that wait while the loop is busy; sources wait when there are more.
+const QUEUE: usize = 64;
+/// From the signal to the end; systemd, and whoever shuts the host down, waits for us.
+const STOP_LIMIT: Duration = Duration::from_millis(1700);

@@ -1,0 +1,84 @@
+//! What another program last made of the resolver's file: a file in the run directory, for `status` alone.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use crate::sys::fs::{read_regular, replace};
+
+/// A change of the file by another program.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trampled {
+    /// When it was last noticed, in seconds since 1970.
+    pub at: u64,
+    /// How often since the agent began.
+    pub times: u64,
+    /// Whether the file is left to the other program for now.
+    pub held: bool,
+    /// The lines that it took out, with `-`, and put in, with `+`.
+    pub difference: Vec<String>,
+}
+
+impl Trampled {
+    /// What this boot knows.
+    #[must_use]
+    pub fn load(run_dir: &Path) -> Option<Self> {
+        let content = read_regular(&file(run_dir), LIMIT).ok()??;
+        serde_json::from_slice(&content).ok()
+    }
+
+    /// Leaves it for `status`; the run directory is made if it is missing.
+    ///
+    /// # Errors
+    /// The directory or the file cannot be written.
+    pub fn save(&self, run_dir: &Path) -> io::Result<()> {
+        fs::create_dir_all(run_dir)?;
+        let mut content = serde_json::to_vec_pretty(self)?;
+        content.push(b'\n');
+        replace(run_dir, &file(run_dir), &content, 0o644).map(drop)
+    }
+}
+
+/// The lines that are in `before` alone, then those that are in `after` alone.
+#[must_use]
+pub fn difference(before: &str, after: &str) -> Vec<String> {
+    let only_in = |one: &str, other: &str, sign: char| {
+        let others = other.lines().collect::<Vec<_>>();
+        let alone = one.lines().filter(|line| !others.contains(line));
+        alone.map(|line| format!("{sign}{line}")).collect::<Vec<_>>()
+    };
+    let mut lines = only_in(before, after, '-');
+    lines.extend(only_in(after, before, '+'));
+    lines
+}
+
+fn file(run_dir: &Path) -> PathBuf {
+    run_dir.join("trampled.json")
+}
+
+const LIMIT: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_names_what_went_and_what_came() {
+        let lines = difference("a\nb\nc\n", "b\nd\n");
+        assert_eq!(lines, ["-a", "-c", "+d"]);
+        assert!(difference("a\n", "a\n").is_empty());
+    }
+
+    #[test]
+    fn what_was_left_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Trampled::load(directory.path()), None);
+        let trampled = Trampled { at: 7, times: 2, held: true, difference: vec!["-a".to_owned()] };
+        trampled.save(directory.path()).unwrap();
+        assert_eq!(Trampled::load(directory.path()), Some(trampled));
+    }
+}
