@@ -8,8 +8,8 @@ use std::{
 /// What each module may use of ours, and which foreign crates it may name. `std` goes without saying.
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("core", &[], &[]),
-    ("ports", &["core"], &["async_trait", "thiserror"]),
-    ("sys", &["ports"], &["rustix", "tempfile"]),
+    ("ports", &["core"], &["async_trait", "thiserror", "tokio"]),
+    ("sys", &["ports"], &["rustix", "tempfile", "tokio"]),
     (
         "wire",
         &["core"],
@@ -58,8 +58,25 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &["core", "ports", "wire", "sys", "config"],
         &["async_trait", "tokio", "tempfile"],
     ),
-    ("telemetry", &[], &["tracing_subscriber"]),
-    ("agent", &["core", "ports", "telemetry"], &["tokio", "tracing", "futures_util"]),
+    (
+        "event",
+        &["core", "ports", "sys", "config"],
+        &[
+            "async_trait",
+            "netlink_packet_core",
+            "netlink_packet_route",
+            "rustix",
+            "tempfile",
+            "tokio",
+            "tracing",
+        ],
+    ),
+    ("telemetry", &["ports"], &["sd_notify", "tracing_subscriber"]),
+    (
+        "agent",
+        &["core", "ports", "telemetry"],
+        &["async_trait", "futures_util", "tokio", "tracing"],
+    ),
     (
         "cli",
         &[
@@ -68,6 +85,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "config",
             "core",
             "ec2",
+            "event",
             "ports",
             "resolver",
             "store",
@@ -78,6 +96,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
         &[
             "anstream",
             "anstyle",
+            "async_trait",
             "aws_config",
             "clap",
             "clap_complete",
@@ -86,6 +105,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "serde",
             "serde_json",
             "tokio",
+            "tracing",
         ],
     ),
 ];
@@ -99,6 +119,8 @@ const CONFINED: &[(&str, &[&str])] = &[
     ),
     ("aws_sdk_ec2", &["ec2/tags.rs"]),
     ("hyper", &["ec2/imds.rs"]),
+    ("netlink_packet_route", &["event/network.rs"]),
+    ("sd_notify", &["telemetry/notify.rs"]),
     ("anstream", &["cli/print.rs"]),
     ("clap", &["cli/args.rs", "cli/mod.rs", "cli/generate.rs", "cli/print.rs"]),
 ];
@@ -148,7 +170,7 @@ fn a_confined_crate_is_named_in_its_own_files_only() {
 
 #[test]
 fn adapters_never_name_each_other() {
-    let adapters = ["ec2", "backend", "resolver", "store"];
+    let adapters = ["ec2", "backend", "resolver", "event", "store"];
     for (name, ours, _) in LAYERS.iter().filter(|(name, ..)| adapters.contains(name)) {
         let others = ours.iter().filter(|other| adapters.contains(other)).collect::<Vec<_>>();
         assert!(others.is_empty(), "the table itself lets {name} use {others:?}");

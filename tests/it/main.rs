@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and makes its files as it likes"
 )]
 
+mod agent;
 mod architecture;
 mod authority;
 #[path = "../../localstack/tests/dns/bind.rs"]
@@ -15,6 +16,7 @@ mod bind;
 mod conformance;
 mod credentials;
 mod golden;
+mod hooks;
 mod imds;
 mod localstack;
 mod names;

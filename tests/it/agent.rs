@@ -1,0 +1,441 @@
+//! `tagalong run`: the agent as it is started, woken, reloaded and stopped.
+
+use std::{
+    fs,
+    os::unix::net::UnixDatagram,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use sandbox::{
+    black_hole::BlackHole,
+    dns::Server,
+    fault::{Fault, Service},
+    instance::SpotAction,
+};
+
+use crate::{
+    authority::{dig, parsed, tsig_keygen},
+    support::{DNS_PORT, Lab, NAME, US, ZONE, fleet_server, own_address, resolv_conf, until},
+};
+
+/// A host whose agent publishes at a server of the sandbox, and uses it.
+struct Home {
+    lab: Lab,
+    server: Server,
+    key: String,
+}
+
+/// An agent that runs until it is dropped.
+struct Agent {
+    child: Child,
+    notify: UnixDatagram,
+    log: PathBuf,
+}
+
+impl Home {
+    fn new() -> Self {
+        let key = tsig_keygen("hmac-sha256", "agent-key");
+        let server = fleet_server(vec![parsed(&key)]);
+        let lab = Lab::new();
+        lab.list_server(server.addr(), "us-east-1a");
+        lab.file("root/etc/resolv.conf", &resolv_conf(&[own_address()]));
+        lab.file("tsig.key", &key);
+        let home = Self { lab, server, key };
+        home.configure("");
+        home
+    }
+
+    /// The configuration, with `more` after it.
+    fn configure(&self, more: &str) {
+        self.lab.configure(&format!(
+            "[[record]]\nname = \"{{tag:Name}}.{ZONE}\"\n\
+             [backend.internal]\nkind = \"rfc2136\"\nservers = [\"{}\"]\nkey_file = \"{}\"\n\
+             [discovery]\nport = {DNS_PORT}\nrefresh = \"2s\"\n\
+             [resolver]\nsearch = [\"{ZONE}\"]\nfallback = \"none\"\nprobe = \"1s\"\n{more}",
+            self.server.addr(),
+            self.lab.path("tsig.key").display()
+        ));
+        let config = fs::read_to_string(self.lab.path("config.toml")).unwrap();
+        self.lab.file(
+            "config.toml",
+            &config.replacen("[metadata]\n", "[metadata]\nrefresh = \"1s\"\n", 1),
+        );
+    }
+
+    fn start(&self) -> Agent {
+        let log = self.lab.path("agent.log");
+        let path = self.lab.path("notify");
+        let _ = fs::remove_file(&path);
+        let notify = UnixDatagram::bind(&path).unwrap();
+        notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let mut command = self.lab.command(&["run"]);
+        command.env("NOTIFY_SOCKET", &path).env("PATH", "/usr/bin:/bin");
+        let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
+        Agent { child: command.spawn().unwrap(), notify, log }
+    }
+
+    /// An agent that has done its first work.
+    fn settled(&self) -> Agent {
+        let agent = self.start();
+        until("the name is published", || self.published() == ["10.0.1.23"]);
+        until("the resolver is set", || self.uses(&self.server));
+        agent
+    }
+
+    fn published(&self) -> Vec<String> {
+        dig(self.server.addr(), NAME, "A")
+    }
+
+    fn uses(&self, server: &Server) -> bool {
+        self.lab.resolv_conf().contains(&format!("nameserver {}\n", server.addr().ip()))
+    }
+
+    fn report(&self, report: &str) {
+        let words = report.split(' ').collect::<Vec<_>>();
+        let mut command = self.lab.command(&["hook"]);
+        for pair in words {
+            let (word, value) = pair.split_once('=').unwrap();
+            command.env(word, value);
+        }
+        assert!(command.status().unwrap().success());
+    }
+}
+
+impl Agent {
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// SIGTERM, and the time that it took to end.
+    fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        self.signal("TERM");
+        until("the agent ends", || self.child.try_wait().unwrap().is_some());
+        let took = began.elapsed();
+        assert!(self.child.wait().unwrap().success());
+        took
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits for a message to the service manager that `is_it`.
+    fn told(&self, is_it: impl Fn(&str) -> bool) -> String {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = self.notify.recv(&mut buffer).expect("a message to the service manager");
+            let message = String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned();
+            if is_it(&message) {
+                return message;
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn of(lab: &Lab, service: Service) -> usize {
+    lab.world.requests(service).len()
+}
+
+const DROP: Fault = Fault {
+    delay_ms: 0,
+    drop: true,
+    fail: None,
+    throttle: false,
+    malformed: false,
+    requests: None,
+    only: None,
+    skip: 0,
+};
+
+#[test]
+fn the_agent_publishes_sets_the_resolver_and_tells_the_service_manager_how_it_stands() {
+    let home = Home::new();
+    let agent = home.settled();
+    agent.told(|message| message == "READY=1");
+    let status =
+        agent.told(|message| message.contains("published") && message.contains("resolvers"));
+    let expect = format!("published {NAME} · resolvers {}", home.server.addr().ip());
+    assert!(status.contains(&expect), "{status}");
+    let took = agent.stop();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(home.published(), ["10.0.1.23"], "a stop keeps the records");
+}
+
+#[test]
+fn ready_is_told_before_anybody_has_answered() {
+    let home = Home::new();
+    home.lab.world.faults().set(Service::Imds, DROP);
+    let agent = home.start();
+    agent.told(|message| message == "READY=1");
+    home.lab.world.faults().clear();
+    until("the metadata answer late, and the name is there", || home.published() == ["10.0.1.23"]);
+}
+
+#[test]
+fn a_lease_with_a_new_address_is_followed_at_once_and_a_renewal_costs_nothing() {
+    let home = Home::new();
+    // Looks are rare: it is the hook that wakes the agent.
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    home.lab.file(
+        "config.toml",
+        &config.replace("[metadata]\nrefresh = \"1s\"", "[metadata]\nrefresh = \"1h\""),
+    );
+    let _agent = home.settled();
+    home.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    home.report("reason=BOUND interface=eth0 new_ip_address=10.0.1.99");
+    until("the name follows", || home.published() == ["10.0.1.99"]);
+    let before = home.server.updates();
+    let asked = of(&home.lab, Service::Imds);
+    home.report("reason=RENEW interface=eth0 new_ip_address=10.0.1.99 old_ip_address=10.0.1.99");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!((home.server.updates(), of(&home.lab, Service::Imds)), (before, asked));
+}
+
+#[test]
+fn an_event_that_was_reported_while_no_agent_ran_is_seen_at_its_start() {
+    let home = Home::new();
+    let agent = home.settled();
+    agent.stop();
+    home.report("reason=RELEASE interface=eth0 old_ip_address=10.0.1.23");
+    let _agent = home.start();
+    until("the address that was given back is published no more", || home.published().is_empty());
+}
+
+#[test]
+fn an_address_that_a_lease_has_lost_is_withdrawn_and_comes_back_with_the_next() {
+    let home = Home::new();
+    let _agent = home.settled();
+    home.report("reason=EXPIRE interface=eth0 old_ip_address=10.0.1.23");
+    until("the name goes", || home.published().is_empty());
+    home.report("reason=BOUND interface=eth0 new_ip_address=10.0.1.23");
+    until("the name comes back", || home.published() == ["10.0.1.23"]);
+}
+
+#[test]
+fn what_changes_in_the_metadata_is_followed_without_any_hook() {
+    let home = Home::new();
+    let _agent = home.settled();
+    let calls = of(&home.lab, Service::Ec2);
+    home.lab.world.update_instance(US, |host| {
+        host.tags.insert("Name".into(), "web-2".into());
+    });
+    until("the new name is there", || {
+        dig(home.server.addr(), "web-2.corp.internal.", "A") == ["10.0.1.23"]
+    });
+    until("the old name is gone", || home.published().is_empty());
+    home.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    until("the address follows", || {
+        dig(home.server.addr(), "web-2.corp.internal.", "A") == ["10.0.1.99"]
+    });
+    // The list of servers is read on by its timer; looking costs no call.
+    assert!(of(&home.lab, Service::Ec2) - calls < 60);
+}
+
+#[test]
+fn a_respawned_server_is_used_and_a_dead_one_is_left_within_two_probes() {
+    let home = Home::new();
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    // The tag is far away: it is the probe that finds the dead server out.
+    home.lab.file("config.toml", &config.replace("refresh = \"2s\"", "refresh = \"1h\""));
+    let second = fleet_server(vec![parsed(&home.key)]);
+    home.lab.list_server(second.addr(), "us-east-1b");
+    let agent = home.settled();
+    until("both are in use", || home.uses(&second));
+    second.fault(DROP);
+    let began = Instant::now();
+    until("the dead one is out", || !home.uses(&second));
+    // Two probes of 1 s, a quarter of jitter on each, and what a probe of a silent server takes: no hang, not a figure.
+    assert!(began.elapsed() < Duration::from_secs(10), "{}", agent.log());
+    assert!(home.uses(&home.server));
+}
+
+#[test]
+fn a_server_that_is_tagged_while_the_agent_runs_is_used() {
+    let home = Home::new();
+    let _agent = home.settled();
+    let second = fleet_server(Vec::new());
+    home.lab.list_server(second.addr(), "us-east-1a");
+    until("the new one is in use", || home.uses(&second));
+}
+
+#[test]
+fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() {
+    let home = Home::new();
+    let agent = home.settled();
+    let ours = home.lab.resolv_conf();
+    home.lab.file("root/etc/resolv.conf", "; from dhclient\nnameserver 10.9.9.9\n");
+    until("it is put back", || home.uses(&home.server));
+    let text = home.lab.resolv_conf();
+    assert!(text.contains("; from dhclient"), "their lines stay: {text}");
+    assert!(!text.contains("10.9.9.9") && ours.lines().all(|line| text.contains(line)));
+    until("it is said", || agent.log().contains("another program changed resolv.conf"));
+    let status = home.lab.tagalong(&["status"]);
+    assert!(status.stdout.contains("+nameserver 10.9.9.9"), "{status}");
+}
+
+#[test]
+fn a_fight_over_the_file_is_given_up_and_said_once() {
+    let home = Home::new();
+    let agent = home.settled();
+    let theirs = "nameserver 10.9.9.9\n";
+    for _ in 0..40 {
+        home.lab.file("root/etc/resolv.conf", theirs);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_millis(200) && home.lab.resolv_conf() == theirs {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    until("the hold is said", || {
+        agent.log().contains("another program keeps changing resolv.conf")
+    });
+    assert_eq!(agent.log().matches("keeps changing").count(), 1);
+    assert_eq!(home.lab.resolv_conf(), theirs, "it is left to the other program");
+    assert!(home.lab.tagalong(&["status"]).stdout.contains("left to another program"));
+}
+
+#[test]
+fn a_configuration_that_is_read_again_is_in_force_and_a_broken_one_is_refused() {
+    let home = Home::new();
+    let agent = home.settled();
+    let good = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    home.lab.file("config.toml", "version = 1\n[resolver]\nserach = []\n");
+    agent.signal("HUP");
+    until("the refusal is said", || agent.log().contains("the old configuration stays in force"));
+    assert!(agent.log().contains("serach"), "{}", agent.log());
+    home.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+    until("the old one is in force", || home.published() == ["10.0.1.99"]);
+    home.lab.file("config.toml", &good.replace("{tag:Name}", "other"));
+    agent.signal("HUP");
+    until("the new one is in force", || {
+        dig(home.server.addr(), "other.corp.internal.", "A") == ["10.0.1.99"]
+    });
+    until("the old name is gone", || home.published().is_empty());
+}
+
+#[test]
+fn records_go_when_the_end_of_the_instance_is_announced_and_stay_gone() {
+    let home = Home::new();
+    let agent = home.settled();
+    home.lab.world.update_instance(US, |host| host.spot_action = Some(spot()));
+    until("the name goes", || home.published().is_empty());
+    home.report("reason=BOUND interface=eth0 new_ip_address=10.0.1.23");
+    home.lab.world.update_instance(US, |host| {
+        host.tags.insert("Name".into(), "web-2".into());
+    });
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(dig(home.server.addr(), "web-2.corp.internal.", "A").is_empty(), "{}", agent.log());
+}
+
+fn spot() -> SpotAction {
+    SpotAction { action: "terminate".to_owned(), time: "2026-11-24T12:00:00Z".to_owned() }
+}
+
+#[test]
+fn records_go_with_the_agent_where_that_is_configured_and_within_two_seconds() {
+    let home = Home::new();
+    home.configure("[lifecycle]\nwithdraw = [\"stop\"]\n");
+    let agent = home.settled();
+    let took = agent.stop();
+    assert!(home.published().is_empty());
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    // With the server silent it ends all the same.
+    let agent = home.settled();
+    home.server.fault(DROP);
+    let took = agent.stop();
+    assert!(took < Duration::from_millis(2500), "{took:?}");
+}
+
+#[test]
+fn there_is_one_agent_at_a_time_and_a_pass_beside_it_does_no_harm() {
+    let home = Home::new();
+    let _agent = home.settled();
+    home.lab.tagalong(&["run"]).expect_code(1).says(&["the agent runs already"]);
+    for last in 30..40 {
+        home.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, last].into()));
+        home.lab.once();
+    }
+    until("the last address is there", || home.published() == ["10.0.1.39"]);
+}
+
+#[test]
+fn an_agent_without_anybody_who_answers_ends_when_it_is_told_to() {
+    let home = Home::new();
+    let silent = BlackHole::start(own_address()).unwrap();
+    home.lab.world.faults().set(Service::Imds, DROP);
+    home.lab.world.faults().set(Service::Ec2, DROP);
+    home.lab.file("root/etc/resolv.conf", &resolv_conf(&[silent.addr()]));
+    let agent = home.start();
+    agent.told(|message| message == "READY=1");
+    assert!(agent.stop() < Duration::from_secs(2));
+    assert_eq!(home.lab.resolv_conf(), resolv_conf(&[silent.addr()]), "nothing better was known");
+}
+
+#[test]
+fn restore_gives_back_what_was_found() {
+    let home = Home::new();
+    let found = home.lab.resolv_conf();
+    home.settled().stop();
+    assert_ne!(home.lab.resolv_conf(), found);
+    home.lab.tagalong(&["restore"]).expect_code(0).prints(&["as it was found"]);
+    assert_eq!(home.lab.resolv_conf(), found);
+}
+
+#[test]
+fn an_agent_that_is_killed_at_any_moment_leaves_all_whole_and_the_next_makes_it_good() {
+    let home = Home::new();
+    let agent = home.settled();
+    drop(agent);
+    let ours = home.lab.resolv_conf();
+    let second = fleet_server(vec![parsed(&home.key)]);
+    let theirs = "nameserver 10.9.9.9\n";
+    for round in 0..200_u32 {
+        let last = u8::try_from(round % 200).unwrap();
+        home.lab.world.update_instance(US, |host| {
+            host.move_to([10, 0, 2, last].into());
+            host.tags.insert("Name".into(), format!("web-{}", round % 3));
+        });
+        match round % 4 {
+            0 => home.lab.list_server(second.addr(), "us-east-1a"),
+            1 => home.lab.list_server(home.server.addr(), "us-east-1a"),
+            2 => drop(home.lab.file("root/etc/resolv.conf", theirs)),
+            _ => home.report(&format!("reason=BOUND interface=eth0 new_ip_address=10.0.2.{last}")),
+        }
+        let agent = home.start();
+        // The moments are spread over the agent's first work.
+        std::thread::sleep(Duration::from_millis(u64::from(round * 7 % 61)));
+        drop(agent);
+        let text = home.lab.resolv_conf();
+        let is_whole = text == theirs
+            || (text.starts_with(ours.lines().next().unwrap()) && text.ends_with("attempts:2\n"));
+        assert!(is_whole, "half a resolv.conf: {text}");
+        if let Ok(state) = fs::read_to_string(home.lab.path("state/state.json")) {
+            serde_json::from_str::<serde_json::Value>(&state).expect("a loadable state file");
+        }
+    }
+    home.lab.world.update_instance(US, |host| {
+        host.move_to([10, 0, 1, 23].into());
+        host.tags.insert("Name".into(), "web-1".into());
+    });
+    let _agent = home.settled();
+    for name in ["web-0", "web-2"] {
+        until("no orphan is left", || {
+            dig(home.server.addr(), &format!("{name}.corp.internal."), "A").is_empty()
+        });
+    }
+    let left = |zone: &str| {
+        home.server.zones().all(zone).into_iter().filter(|line| line.contains("PTR")).count()
+    };
+    until("one reverse name is left", || left("10.in-addr.arpa.") == 1);
+}
