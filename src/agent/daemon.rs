@@ -133,3 +133,159 @@ impl Agent<'_> {
 
 /// Nothing is due for longer than that; the clock of timers cannot be trusted with for ever.
 const A_DAY: Duration = Duration::from_secs(86_400);
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, collections::BTreeMap, sync::Mutex};
+
+    use tokio::{
+        sync::mpsc::{self, Sender},
+        time::{Duration, sleep, timeout},
+    };
+
+    use super::*;
+    use crate::core::lease::Lease;
+
+    /// Jobs that take the time that they are given, on a clock that jumps.
+    struct Fake {
+        takes: BTreeMap<Job, Duration>,
+        outcome: fn(Job) -> Outcome,
+        began: Instant,
+        /// When which job began.
+        begun: RefCell<Vec<(Duration, Job)>>,
+    }
+
+    #[async_trait(?Send)]
+    impl Work for Fake {
+        fn hear(&self, _event: &Event) {}
+
+        async fn perform(&self, job: Job) -> Performed {
+            self.begun.borrow_mut().push((self.began.elapsed(), job));
+            sleep(self.takes.get(&job).copied().unwrap_or_default()).await;
+            Performed { status: Some(format!("{job:?}")), ..Performed::with((self.outcome)(job)) }
+        }
+
+        fn note(&self, _note: Note) {}
+    }
+
+    /// What the service manager was told.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<&'static str>>);
+
+    impl Told {
+        fn note(&self, what: &'static str) {
+            self.0.lock().unwrap().push(what);
+        }
+
+        fn count(&self, what: &str) -> usize {
+            self.0.lock().unwrap().iter().filter(|told| **told == what).count()
+        }
+    }
+
+    impl Supervisor for Told {
+        fn ready(&self) {
+            self.note("ready");
+        }
+        fn status(&self, _status: &str) {
+            self.note("status");
+        }
+        fn alive(&self) {
+            self.note("alive");
+        }
+        fn stopping(&self) {
+            self.note("stopping");
+        }
+        fn patience(&self) -> Option<Duration> {
+            Some(seconds(60))
+        }
+    }
+
+    struct Middling;
+
+    impl Clock for Middling {
+        fn now(&self) -> u64 {
+            0
+        }
+        fn jitter(&self) -> f64 {
+            0.5
+        }
+    }
+
+    fn seconds(number: u64) -> Duration {
+        Duration::from_secs(number)
+    }
+
+    /// Runs an agent for `span`, with `events` at their times; gives when which job began, and what was told.
+    async fn run(
+        takes: &[(Job, u64)],
+        outcome: fn(Job) -> Outcome,
+        span: Duration,
+        events: Vec<(u64, Event)>,
+    ) -> (Vec<(Duration, Job)>, Told) {
+        let takes = takes.iter().map(|(job, time)| (*job, seconds(*time))).collect();
+        let work = Fake { takes, outcome, began: Instant::now(), begun: RefCell::default() };
+        let rhythm = Rhythm {
+            look: seconds(5),
+            probe: seconds(10),
+            refresh: seconds(60),
+            renew: seconds(21_600),
+            withdraw_at_end: true,
+        };
+        let told = Told::default();
+        let (sender, receiver) = mpsc::channel(8);
+        let agent = Agent { work: &work, rhythm, supervisor: &told, clock: &Middling };
+        let script = async |sender: Sender<Event>| {
+            let began = Instant::now();
+            for (at, event) in events {
+                sleep_until(began + seconds(at)).await;
+                sender.send(event).await.unwrap();
+            }
+            sleep_until(began + span).await;
+            sender.send(Event::Stop).await.unwrap();
+        };
+        let ended = async { tokio::join!(agent.run(receiver), script(sender)) };
+        timeout(span + seconds(1), ended).await.expect("it ends at once when it is told to");
+        (work.begun.into_inner(), told)
+    }
+
+    fn times(begun: &[(Duration, Job)], job: Job) -> Vec<u64> {
+        begun.iter().filter(|(_, one)| *one == job).map(|(at, _)| at.as_secs()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_job_that_hangs_holds_up_no_other_nor_the_end() {
+        let hangs = [(Job::Register, 1 << 20), (Job::List, 1 << 20)];
+        let (begun, told) = run(&hangs, |_| Outcome::Done, seconds(600), Vec::new()).await;
+        assert_eq!(times(&begun, Job::Register), [0], "once at a time");
+        assert_eq!(times(&begun, Job::Look).len(), 120);
+        assert_eq!(times(&begun, Job::Probe).len(), 59);
+        assert_eq!((told.count("ready"), told.count("stopping")), (1, 1));
+        assert!(told.count("alive") >= 20, "at least each 30 s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_agent_does_what_its_rhythm_says_and_no_more() {
+        let (begun, told) = run(&[], |_| Outcome::Done, seconds(3600), Vec::new()).await;
+        let count = |job| times(&begun, job).len();
+        assert_eq!((count(Job::Look), count(Job::Probe), count(Job::List)), (720, 359, 60));
+        assert_eq!((count(Job::Register), count(Job::Rank), count(Job::Guard)), (1, 1, 0));
+        assert!(told.count("alive") < 2 * begun.len() + 150, "no busy loop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failing_job_is_tried_less_and_less_and_never_in_a_busy_loop() {
+        let outcome = |job| if job == Job::Register { Outcome::Failed } else { Outcome::Done };
+        let (begun, _) = run(&[], outcome, seconds(600), Vec::new()).await;
+        assert_eq!(times(&begun, Job::Register)[..7], [0, 0, 1, 4, 8, 16, 32]);
+        assert!(times(&begun, Job::Register).len() < 30);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registration_that_waits_is_begun_anew_by_a_lease() {
+        let report = "reason=BOUND\ninterface=eth0\nnew=10.0.0.1\nold=\nend\n";
+        let lease = Event::Lease(Lease::parse(report).unwrap());
+        let (begun, _) =
+            run(&[(Job::Register, 20)], |_| Outcome::Done, seconds(60), vec![(5, lease)]).await;
+        assert_eq!(times(&begun, Job::Register)[..2], [0, 5]);
+    }
+}

@@ -1,21 +1,25 @@
 //! The agent's jobs: what a pass does, part by part, on a host that stays.
 
+mod leases;
+mod resolver;
+
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     rc::Rc,
     time::Duration,
 };
 
 use async_trait::async_trait;
-use futures_util::{FutureExt as _, future::join_all};
-use tokio::time::{Instant, sleep};
+use futures_util::FutureExt as _;
+use tokio::time::Instant;
 
+use self::resolver::Listing;
 use super::{
     args::Args,
     known::Known,
-    once::{Places, register_all, resolve},
+    once::register_all,
     pass::{leave, turn},
     wiring::{Host, read, refused},
     withdraw::withdraw,
@@ -26,25 +30,23 @@ use crate::{
         notebook::Notebook,
         registration::Registered,
         report::Report,
-        resolution::{Action, Mode, Resolved},
+        resolution::Resolved,
         standing::Standing,
     },
     config::{
-        Config, Manager, Occasion,
+        Config, Occasion,
         settings::{ConfigError, Settings},
     },
     core::{
         facts::Facts,
-        resolv_conf::{ResolvConf, Wanted},
+        resolv_conf::Wanted,
         schedule::{Event, Job, Note, Outcome, Rhythm},
-        servers::{Health, NameServer},
     },
-    ec2::{facts::mac_of, imds::Patience},
+    ec2::imds::Patience,
     event::{hook::Hooks, network::Addresses},
-    ports::{Clock as _, Failure, Prober as _},
-    resolver::{self, health::SoaProber},
-    store::trampled::{Trampled, difference},
-    sys::{clock::SystemClock, shutdown::Shutdown},
+    ports::Failure,
+    store::trampled::Trampled,
+    sys::shutdown::Shutdown,
 };
 
 /// Does the agent's jobs. One thread does them all, so that what is between two awaits happens at once.
@@ -179,48 +181,6 @@ impl<'a> Worker<'a> {
         self.close(&host, part.is_good())
     }
 
-    /// The facts, with what the hooks reported: an address that a lease gave is waited for, since the metadata may lag behind.
-    async fn facts(&self, host: &Host<'_>, deadline: Instant) -> Result<Facts, Failure> {
-        let patience = Instant::now() + LAG;
-        loop {
-            let mut facts = host.facts(deadline).await?;
-            facts.lost = self.lost();
-            let Some(awaited) = self.awaited(&facts) else { return Ok(facts) };
-            if Instant::now() >= patience {
-                tracing::warn!(
-                    "the metadata do not list {awaited}, which a lease gave {} s ago",
-                    LAG.as_secs()
-                );
-                self.given_up.borrow_mut().insert(awaited);
-                return Ok(facts);
-            }
-            sleep(LAG_PAUSE).await;
-        }
-    }
-
-    /// Addresses that leases have lost, and that no interface has.
-    fn lost(&self) -> BTreeSet<IpAddr> {
-        let lost = self.hooks.leases().into_iter().filter_map(|lease| lease.lost());
-        lost.filter(|address| self.addresses.has(*address) != Some(true)).collect()
-    }
-
-    /// An address that a lease gave to one of EC2's interfaces, and that the facts do not have.
-    fn awaited(&self, facts: &Facts) -> Option<IpAddr> {
-        let is_ec2s = |interface: &str| {
-            mac_of(interface).is_some_and(|mac| facts.interfaces.iter().any(|one| one.mac == mac))
-        };
-        let is_listed = |address: IpAddr| {
-            facts.interfaces.iter().any(|one| match address {
-                IpAddr::V4(ipv4) => one.local_ipv4s.contains(&ipv4),
-                IpAddr::V6(ipv6) => one.ipv6s.contains(&ipv6),
-            })
-        };
-        let leases = self.hooks.leases().into_iter().filter(|lease| is_ec2s(&lease.interface));
-        let held = leases.filter_map(|lease| lease.held());
-        held.filter(|address| self.addresses.has(*address) != Some(false))
-            .find(|address| !is_listed(*address) && !self.given_up.borrow().contains(address))
-    }
-
     async fn look(&self) -> Performed {
         let host = self.host();
         let mut performed = Performed::with(Outcome::Done);
@@ -254,42 +214,6 @@ impl<'a> Worker<'a> {
         performed
     }
 
-    async fn set_resolver(&self, listing: Listing) -> Performed {
-        let host = self.host();
-        let Some(known) = self.known_or_read(&host).await else {
-            return Performed::with(Outcome::Failed);
-        };
-        let manager = known.config.resolver.manager;
-        let needs_list = known.config.backends.keys().any(|name| known.needs_discovery(name));
-        if manager == Manager::None && !needs_list {
-            return Performed::with(Outcome::Done);
-        }
-        let last = self.notebook.ledger().servers;
-        let listed = match (listing, last) {
-            (Listing::New, _) => host.servers(&known, Instant::now() + LIST_LIMIT).await,
-            (Listing::Last, Some(last)) => Ok(last.servers),
-            (Listing::Last, None) => return Performed::with(Outcome::Done),
-        };
-        let is_listed = listed.is_ok();
-        let places = Places::of(self.args);
-        let resolved = resolve(&host, &known, &places, listed, Mode::Apply).await;
-        if resolved.wanted.is_some() {
-            self.wanted.borrow_mut().clone_from(&resolved.wanted);
-        }
-        if matches!(resolved.action, Action::Written { .. }) {
-            self.silent.borrow_mut().clear();
-            tracing::info!(
-                owner = resolved.owner,
-                "{}",
-                Report { resolved: Some(resolved.clone()), ..Report::default() }
-            );
-        }
-        let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
-        self.report.borrow_mut().resolved = Some(resolved.clone());
-        self.say("resolve", &Report { resolved: Some(resolved), ..Report::default() });
-        self.close(&host, is_good)
-    }
-
     fn known(&self) -> Option<Rc<Known>> {
         self.known.borrow().clone()
     }
@@ -306,82 +230,6 @@ impl<'a> Worker<'a> {
             self.known.borrow_mut().get_or_insert_with(|| known.clone());
         }
         Some(known)
-    }
-
-    /// Puts the file back if another program changed it.
-    fn guard(&self) -> Performed {
-        let Some(wanted) = self.wanted.borrow().clone() else {
-            return Performed::with(Outcome::Done);
-        };
-        let manager = match self.manager() {
-            Ok(Some(manager)) => manager,
-            Ok(None) => return Performed::with(Outcome::Done),
-            Err(failure) => {
-                // Somebody else owns the resolver now: that is no overwriting, and not ours to undo.
-                self.say_conditions("guard", [failure.to_string()]);
-                return Performed::with(Outcome::Done);
-            }
-        };
-        let current = match manager.current() {
-            Ok(current) => current.unwrap_or_default(),
-            Err(error) => {
-                self.say_conditions("guard", [Failure::of(&error).to_string()]);
-                return Performed::with(Outcome::Failed);
-            }
-        };
-        if current.says(&wanted) {
-            self.say_conditions("guard", []);
-            return Performed::with(Outcome::Done);
-        }
-        self.note_trampling(&current, &wanted);
-        if let Err(error) = manager.apply(&wanted) {
-            self.say_conditions("guard", [Failure::of(&error).to_string()]);
-            return Performed::with(Outcome::Failed);
-        }
-        Performed::with(Outcome::Trampled)
-    }
-
-    fn note_trampling(&self, theirs: &ResolvConf, wanted: &Wanted) {
-        let ours = theirs.with(wanted).to_string();
-        let mut trampled = self.trampled.borrow_mut();
-        trampled.at = SystemClock.now();
-        trampled.times += 1;
-        trampled.difference = difference(&ours, &theirs.to_string());
-        tracing::info!(difference = ?trampled.difference, "another program changed resolv.conf; it is put back");
-        // It is there to be looked at, and nothing depends on it.
-        let _ = trampled.save(&self.args.run_dir);
-    }
-
-    fn manager(&self) -> Result<Option<Box<dyn crate::ports::ResolverManager>>, Failure> {
-        let manager = self
-            .known()
-            .map_or(self.config.borrow().resolver.manager, |known| known.config.resolver.manager);
-        resolver::open(manager, &self.args.root, &self.args.state_dir)
-            .map_err(|error| Failure::of(&error))
-    }
-
-    /// Whether the servers in use serve. Only a change is an event: what stays silent is ranked again by its own timer.
-    async fn probe(&self) -> Performed {
-        let mut performed = Performed::with(Outcome::Done);
-        let Some(known) = self.known() else { return performed };
-        let Ok(Some(manager)) = self.manager() else { return performed };
-        let Ok(Some(current)) = manager.current() else { return performed };
-        let prober = SoaProber::new(known.probe_zone());
-        let answers = current.nameservers().into_iter().map(|address| {
-            let (prober, port) = (&prober, known.config.discovery.port);
-            async move {
-                let health = prober.probe(&NameServer::at(SocketAddr::new(address, port))).await;
-                (address, matches!(health, Health::Alive(_)))
-            }
-        });
-        let answers = join_all(answers).await;
-        let silent = answers.into_iter().filter(|(_, serves)| !serves).map(|(address, _)| address);
-        let silent = silent.collect::<BTreeSet<_>>();
-        let before = self.silent.replace(silent.clone());
-        if silent.difference(&before).next().is_some() {
-            performed.events.push(Event::ServerSilent);
-        }
-        performed
     }
 
     fn reload(&self) -> Performed {
@@ -513,21 +361,8 @@ impl Work for Worker<'_> {
     }
 }
 
-/// Which list of servers is ranked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Listing {
-    /// The one that is known.
-    Last,
-    /// One that is read now.
-    New,
-}
-
 /// A registration, or taking the records back; what is not done by then is tried again.
 const PASS_LIMIT: Duration = Duration::from_secs(20);
-const LIST_LIMIT: Duration = Duration::from_secs(10);
 const FACTS_PATIENCE: Duration = Duration::from_secs(3);
-/// By when the metadata list what the link has.
-const LAG: Duration = Duration::from_secs(10);
-const LAG_PAUSE: Duration = Duration::from_millis(200);
 /// Each registration costs calls: ten thousand hosts must stay inside Route 53's five a second.
 const RENEW: Duration = Duration::from_secs(6 * 3600);

@@ -1,0 +1,56 @@
+//! What the hooks reported, held against the metadata and the kernel: which addresses are awaited, and which are lost.
+
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+
+use tokio::time::{Instant, sleep};
+
+use super::Worker;
+use crate::{cli::wiring::Host, core::facts::Facts, ec2::facts::mac_of, ports::Failure};
+
+impl Worker<'_> {
+    /// The facts, with what the hooks reported: an address that a lease gave is waited for, since the metadata may lag behind.
+    pub(super) async fn facts(&self, host: &Host<'_>, deadline: Instant) -> Result<Facts, Failure> {
+        let patience = Instant::now() + LAG;
+        loop {
+            let mut facts = host.facts(deadline).await?;
+            facts.lost = self.lost();
+            let Some(awaited) = self.awaited(&facts) else { return Ok(facts) };
+            if Instant::now() >= patience {
+                tracing::warn!(
+                    "the metadata do not list {awaited}, which a lease gave {} s ago",
+                    LAG.as_secs()
+                );
+                self.given_up.borrow_mut().insert(awaited);
+                return Ok(facts);
+            }
+            sleep(LAG_PAUSE).await;
+        }
+    }
+
+    /// Addresses that leases have lost, and that no interface has.
+    pub(super) fn lost(&self) -> BTreeSet<IpAddr> {
+        let lost = self.hooks.leases().into_iter().filter_map(|lease| lease.lost());
+        lost.filter(|address| self.addresses.has(*address) != Some(true)).collect()
+    }
+
+    /// An address that a lease gave to one of EC2's interfaces, and that the facts do not have.
+    fn awaited(&self, facts: &Facts) -> Option<IpAddr> {
+        let is_ec2s = |interface: &str| {
+            mac_of(interface).is_some_and(|mac| facts.interfaces.iter().any(|one| one.mac == mac))
+        };
+        let is_listed = |address: IpAddr| {
+            facts.interfaces.iter().any(|one| match address {
+                IpAddr::V4(ipv4) => one.local_ipv4s.contains(&ipv4),
+                IpAddr::V6(ipv6) => one.ipv6s.contains(&ipv6),
+            })
+        };
+        let leases = self.hooks.leases().into_iter().filter(|lease| is_ec2s(&lease.interface));
+        let held = leases.filter_map(|lease| lease.held());
+        held.filter(|address| self.addresses.has(*address) != Some(false))
+            .find(|address| !is_listed(*address) && !self.given_up.borrow().contains(address))
+    }
+}
+
+/// By when the metadata list what the link has.
+const LAG: Duration = Duration::from_secs(10);
+const LAG_PAUSE: Duration = Duration::from_millis(200);

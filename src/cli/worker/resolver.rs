@@ -1,0 +1,151 @@
+//! The agent's jobs about the resolver: the servers in it, and the file that other programs write too.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use futures_util::future::join_all;
+use tokio::time::Instant;
+
+use super::Worker;
+use crate::{
+    agent::{
+        daemon::Performed,
+        report::Report,
+        resolution::{Action, Mode},
+    },
+    cli::once::{Places, resolve},
+    config::Manager,
+    core::{
+        resolv_conf::{ResolvConf, Wanted},
+        schedule::{Event, Outcome},
+        servers::{Health, NameServer},
+    },
+    ports::{Clock as _, Failure, Prober as _, ResolverManager},
+    resolver::{self, health::SoaProber},
+    store::trampled::difference,
+    sys::clock::SystemClock,
+};
+
+/// Which list of servers is ranked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// The one that is known.
+    Last,
+    /// One that is read now.
+    New,
+}
+
+impl Worker<'_> {
+    pub(super) async fn set_resolver(&self, listing: Listing) -> Performed {
+        let host = self.host();
+        let Some(known) = self.known_or_read(&host).await else {
+            return Performed::with(Outcome::Failed);
+        };
+        let manager = known.config.resolver.manager;
+        let needs_list = known.config.backends.keys().any(|name| known.needs_discovery(name));
+        if manager == Manager::None && !needs_list {
+            return Performed::with(Outcome::Done);
+        }
+        let last = self.notebook.ledger().servers;
+        let listed = match (listing, last) {
+            (Listing::New, _) => host.servers(&known, Instant::now() + LIST_LIMIT).await,
+            (Listing::Last, Some(last)) => Ok(last.servers),
+            (Listing::Last, None) => return Performed::with(Outcome::Done),
+        };
+        let is_listed = listed.is_ok();
+        let places = Places::of(self.args);
+        let resolved = resolve(&host, &known, &places, listed, Mode::Apply).await;
+        if resolved.wanted.is_some() {
+            self.wanted.borrow_mut().clone_from(&resolved.wanted);
+        }
+        if matches!(resolved.action, Action::Written { .. }) {
+            self.silent.borrow_mut().clear();
+            tracing::info!(
+                owner = resolved.owner,
+                "{}",
+                Report { resolved: Some(resolved.clone()), ..Report::default() }
+            );
+        }
+        let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
+        self.report.borrow_mut().resolved = Some(resolved.clone());
+        self.say("resolve", &Report { resolved: Some(resolved), ..Report::default() });
+        self.close(&host, is_good)
+    }
+
+    /// Puts the file back if another program changed it.
+    pub(super) fn guard(&self) -> Performed {
+        let Some(wanted) = self.wanted.borrow().clone() else {
+            return Performed::with(Outcome::Done);
+        };
+        let manager = match self.manager() {
+            Ok(Some(manager)) => manager,
+            Ok(None) => return Performed::with(Outcome::Done),
+            Err(failure) => {
+                // Somebody else owns the resolver now: that is no overwriting, and not ours to undo.
+                self.say_conditions("guard", [failure.to_string()]);
+                return Performed::with(Outcome::Done);
+            }
+        };
+        let current = match manager.current() {
+            Ok(current) => current.unwrap_or_default(),
+            Err(error) => {
+                self.say_conditions("guard", [Failure::of(&error).to_string()]);
+                return Performed::with(Outcome::Failed);
+            }
+        };
+        if current.says(&wanted) {
+            self.say_conditions("guard", []);
+            return Performed::with(Outcome::Done);
+        }
+        self.note_trampling(&current, &wanted);
+        if let Err(error) = manager.apply(&wanted) {
+            self.say_conditions("guard", [Failure::of(&error).to_string()]);
+            return Performed::with(Outcome::Failed);
+        }
+        Performed::with(Outcome::Trampled)
+    }
+
+    fn note_trampling(&self, theirs: &ResolvConf, wanted: &Wanted) {
+        let ours = theirs.with(wanted).to_string();
+        let mut trampled = self.trampled.borrow_mut();
+        trampled.at = SystemClock.now();
+        trampled.times += 1;
+        trampled.difference = difference(&ours, &theirs.to_string());
+        tracing::info!(difference = ?trampled.difference, "another program changed resolv.conf; it is put back");
+        // It is there to be looked at, and nothing depends on it.
+        let _ = trampled.save(&self.args.run_dir);
+    }
+
+    fn manager(&self) -> Result<Option<Box<dyn ResolverManager>>, Failure> {
+        let manager = self
+            .known()
+            .map_or(self.config.borrow().resolver.manager, |known| known.config.resolver.manager);
+        resolver::open(manager, &self.args.root, &self.args.state_dir)
+            .map_err(|error| Failure::of(&error))
+    }
+
+    /// Whether the servers in use serve. Only a change is an event: what stays silent is ranked again by its own timer.
+    pub(super) async fn probe(&self) -> Performed {
+        let mut performed = Performed::with(Outcome::Done);
+        let Some(known) = self.known() else { return performed };
+        let Ok(Some(manager)) = self.manager() else { return performed };
+        let Ok(Some(current)) = manager.current() else { return performed };
+        let prober = SoaProber::new(known.probe_zone());
+        let answers = current.nameservers().into_iter().map(|address| {
+            let (prober, port) = (&prober, known.config.discovery.port);
+            async move {
+                let health = prober.probe(&NameServer::at(SocketAddr::new(address, port))).await;
+                (address, matches!(health, Health::Alive(_)))
+            }
+        });
+        let answers = join_all(answers).await;
+        let silent = answers.into_iter().filter(|(_, serves)| !serves).map(|(address, _)| address);
+        let silent = silent.collect::<BTreeSet<_>>();
+        let before = self.silent.replace(silent.clone());
+        if silent.difference(&before).next().is_some() {
+            performed.events.push(Event::ServerSilent);
+        }
+        performed
+    }
+}
+
+const LIST_LIMIT: Duration = Duration::from_secs(10);
