@@ -17,7 +17,7 @@ use std::{
 use sandbox::{
     black_hole::BlackHole,
     imds::Whom,
-    instance::Instance,
+    instance::{Instance, Interface},
     running::{Listen, Running},
     world::World,
 };
@@ -296,7 +296,7 @@ fn named_conf(address: Ipv4Addr, dir: &Path) -> String {
 /// A host: a network namespace, and a mount namespace with files of its own.
 pub(crate) struct Host {
     pub(crate) vpc: Vpc,
-    _network: Namespace,
+    network: Namespace,
     /// What holds the mount namespace open.
     holder: Ends,
     pub(crate) dir: TempDir,
@@ -344,7 +344,7 @@ impl Host {
         }
         let holder = network.inside(|| hold(dir.path()));
         network.ip(&["link", "set", INTERFACE, "up"]);
-        Self { vpc, _network: network, holder, dir, running: Vec::new() }
+        Self { vpc, network, holder, dir, running: Vec::new() }
     }
 
     /// A file of the host.
@@ -415,6 +415,26 @@ impl Host {
     /// SIGKILL for what was started under `name`.
     pub(crate) fn kill(&mut self, name: &str) {
         self.running.retain(|(running, _)| *running != name);
+    }
+
+    /// Attaches a second interface with `address`, as EC2 does: the metadata list it, and the kernel has a link with its address.
+    pub(crate) fn attach_second(&self, address: Ipv4Addr) {
+        let mut second = Interface::new(address);
+        second.device_number = 1;
+        let mac = second.mac.clone();
+        self.vpc.world.update_instance(US, |host| host.interfaces.push(second));
+        let vpc = &self.vpc.namespace.0;
+        self.network
+            .ip(&["link", "add", "ens6", "type", "veth", "peer", "name", "vpc1", "netns", vpc]);
+        self.network.ip(&["link", "set", "ens6", "address", &mac]);
+        self.network.ip(&["addr", "add", &format!("{address}/32"), "dev", "ens6"]);
+        self.network.ip(&["link", "set", "ens6", "up"]);
+    }
+
+    /// Takes it away again.
+    pub(crate) fn detach_second(&self) {
+        self.vpc.world.update_instance(US, |host| host.interfaces.truncate(1));
+        self.network.ip(&["link", "delete", "ens6"]);
     }
 
     pub(crate) fn uses(&self, address: Ipv4Addr) -> bool {

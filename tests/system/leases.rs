@@ -85,6 +85,34 @@ fn an_address_that_is_given_back_is_withdrawn_where_the_network_still_allows_it(
 }
 
 #[test]
+fn a_second_interface_that_is_attached_is_published_and_one_that_goes_takes_no_other_name_with_it()
+{
+    if !can_run("a second interface") {
+        return;
+    }
+    let mut host = Host::new("", Hooks::Installed);
+    host.dhclient();
+    host.agent(
+        "[metadata]\nrefresh = \"1h\"\n[[record]]\nname = \"{tag:Name}-second.corp.internal\"\naddresses = [\"device-index=1\"]\n",
+    );
+    let second = "web-1-second.corp.internal";
+    until("the first address is published", || {
+        host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]
+    });
+    assert!(host.vpc.published(second).is_empty());
+    host.attach_second(OTHER);
+    until("the second interface is published", || {
+        host.vpc.published(second) == [OTHER.to_string()]
+    });
+    assert_eq!(host.vpc.published(NAME), [FIRST_ADDRESS.to_string()]);
+    host.detach_second();
+    until("its address is said to be missing", || {
+        host.log("agent").contains("the instance has no address for web-1-second")
+    });
+    assert_eq!(host.vpc.published(NAME), [FIRST_ADDRESS.to_string()]);
+}
+
+#[test]
 fn a_renewal_with_agent_servers_and_metadata_dead_goes_through() {
     if !can_run("a renewal with everything dead") {
         return;

@@ -18,3 +18,4 @@ mod lab;
 mod leases;
 mod lookups;
 mod outage_of_2015;
+mod servers;
