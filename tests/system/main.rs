@@ -14,6 +14,7 @@
 
 #[path = "../../localstack/tests/dns/bind.rs"]
 mod bind;
+mod dhcpcd;
 mod lab;
 mod leases;
 mod lookups;
