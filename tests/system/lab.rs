@@ -341,8 +341,6 @@ impl Host {
             };
             copy("dhclient-enter-hook", "dhcp/dhclient-enter-hooks.d/zz-tagalong");
             copy("dhclient-exit-hook", "dhcp/dhclient-exit-hooks.d/tagalong");
-            // Before all hooks of the package's own, as a file of /lib would be.
-            copy("dhcpcd-hook", "dhcpcd.enter-hook");
         }
         let holder = network.inside(|| hold(dir.path()));
         network.ip(&["link", "set", INTERFACE, "up"]);
@@ -406,16 +404,6 @@ impl Host {
         until("the first lease", || self.log("dhclient").contains("bound to"));
     }
 
-    /// The other client; waits for the first lease.
-    pub(crate) fn dhcpcd(&mut self) {
-        let arguments = ["--nobackground", "--ipv4only", "--debug", "--noipv4ll", INTERFACE];
-        let command = self.command("dhcpcd", &arguments);
-        self.start("dhcpcd", command);
-        until("the first lease", || {
-            self.log("dhcpcd").contains(&format!("leased {FIRST_ADDRESS}"))
-        });
-    }
-
     /// The agent, as its unit starts it.
     pub(crate) fn agent(&mut self, more: &str) {
         self.write("/etc/tagalong/config.toml", &self.vpc.config(more));
@@ -458,7 +446,7 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.running.clear();
         if thread::panicking() {
-            for name in ["dhclient", "dhcpcd", "agent"] {
+            for name in ["dhclient", "agent"] {
                 eprintln!("--- {name}\n{}", self.log(name));
             }
             eprintln!("--- resolv.conf\n{}", self.read("/etc/resolv.conf"));

@@ -14,7 +14,6 @@
 
 #[path = "../../localstack/tests/dns/bind.rs"]
 mod bind;
-mod dhcpcd;
 mod lab;
 mod leases;
 mod lookups;
