@@ -273,6 +273,10 @@ fn a_server_that_is_tagged_while_the_agent_runs_is_used() {
 #[test]
 fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() {
     let home = Home::new();
+    // Neither a listing nor a probe puts it back: the watch on the file does.
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    let config = config.replace("refresh = \"2s\"", "refresh = \"1h\"");
+    home.lab.file("config.toml", &config.replace("probe = \"1s\"", "probe = \"1h\""));
     let agent = home.settled();
     let ours = home.lab.resolv_conf();
     home.lab.file("root/etc/resolv.conf", "; from dhclient\nnameserver 10.9.9.9\n");
