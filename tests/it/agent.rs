@@ -279,7 +279,9 @@ fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() 
     home.lab.file("config.toml", &config.replace("probe = \"1s\"", "probe = \"1h\""));
     let agent = home.settled();
     let ours = home.lab.resolv_conf();
-    home.lab.file("root/etc/resolv.conf", "; from dhclient\nnameserver 10.9.9.9\n");
+    // At once: the agent may be looking at its own last write at this moment.
+    let theirs = home.lab.file("root/etc/theirs", "; from dhclient\nnameserver 10.9.9.9\n");
+    fs::rename(theirs, home.lab.path("root/etc/resolv.conf")).unwrap();
     until("it is put back", || home.uses(&home.server));
     let text = home.lab.resolv_conf();
     assert!(text.contains("; from dhclient"), "their lines stay: {text}");
