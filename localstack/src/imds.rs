@@ -150,8 +150,9 @@ fn read(state: &mut State, instance: &crate::instance::Instance, path: &str) -> 
         return Some(String::new());
     }
     if steps.is_empty() {
-        // unlike every directory below them, these two are listed without a slash
-        return Some("dynamic\nmeta-data".to_owned());
+        // unlike every directory below them, these are listed without a slash
+        let user_data = if instance.user_data.is_some() { "\nuser-data" } else { "" };
+        return Some(format!("dynamic\nmeta-data{user_data}"));
     }
     steps
         .into_iter()

@@ -50,6 +50,9 @@ pub struct Instance {
     /// What the Auto Scaling group wants of it (`autoscaling/target-lifecycle-state`), for example `Terminated`.
     #[serde(default)]
     pub target_lifecycle_state: Option<String>,
+    /// What the instance was launched with for cloud-init, decoded.
+    #[serde(default)]
+    pub user_data: Option<String>,
 }
 
 impl Instance {
@@ -71,6 +74,7 @@ impl Instance {
             interfaces: vec![Interface::new(ipv4)],
             spot_action: None,
             target_lifecycle_state: None,
+            user_data: None,
         }
     }
 

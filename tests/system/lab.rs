@@ -27,6 +27,7 @@ use crate::bind::{Process, missing};
 
 pub(crate) const US: &str = "i-0aaaaaaaaaaaaaaa1";
 pub(crate) const ZONE: &str = "corp.internal";
+const REVERSE_ZONE: &str = "10.in-addr.arpa";
 pub(crate) const NAME: &str = "web-1.corp.internal";
 /// A name of the zone that every DNS server of the fleet has.
 pub(crate) const APP: &str = "app.corp.internal";
@@ -34,9 +35,9 @@ pub(crate) const APP: &str = "app.corp.internal";
 pub(crate) const PRIMARY: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 10);
 pub(crate) const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 101);
 pub(crate) const INTERFACE: &str = "ens5";
-const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
+pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
 const SERVER_TAG: &str = "tagalong:dns-server";
-const KEY: &str = "key \"agent-key\" {\n\talgorithm hmac-sha256;\n\tsecret \"EZHQ9xJsTwEW01CWk0anu1Tjc0ml3XBtGa8q5TYB36I=\";\n};\n";
+pub(crate) const KEY: &str = "key \"agent-key\" {\n\talgorithm hmac-sha256;\n\tsecret \"EZHQ9xJsTwEW01CWk0anu1Tjc0ml3XBtGa8q5TYB36I=\";\n};\n";
 
 /// Whether whole hosts can be made here; says so if not.
 pub(crate) fn can_run(test: &str) -> bool {
@@ -51,7 +52,7 @@ pub(crate) fn can_run(test: &str) -> bool {
 pub(crate) struct Namespace(String);
 
 impl Namespace {
-    fn new(what: &str) -> Self {
+    pub(crate) fn new(what: &str) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tagalong-{}-{number}-{what}", std::process::id());
@@ -109,7 +110,7 @@ impl Drop for Ends {
 pub(crate) struct Vpc {
     pub(crate) world: World,
     pub(crate) namespace: Namespace,
-    aws: SocketAddr,
+    pub(crate) aws: SocketAddr,
     dir: TempDir,
     dhcp: Ends,
     primary: Option<Name>,
@@ -124,7 +125,7 @@ pub(crate) struct Name {
 
 impl Vpc {
     /// A VPC with an instance whose first lease is for [`FIRST_ADDRESS`], and a primary of the zone.
-    fn new(host: &Namespace) -> Self {
+    pub(crate) fn new(host: &Namespace) -> Self {
         let namespace = Namespace::new("vpc");
         ip(&[
             "link",
@@ -171,24 +172,21 @@ impl Vpc {
             primary: None,
             _metadata: metadata,
         };
-        vpc.primary = Some(vpc.named(PRIMARY));
+        vpc.respawn_primary();
         vpc
     }
 
-    /// A DNS server of the fleet at `address`, with the fleet's zones.
+    /// A DNS server of the fleet at `address`, with the fleet's zones: their primary at [`PRIMARY`], a secondary elsewhere.
     pub(crate) fn named(&self, address: Ipv4Addr) -> Name {
         self.add(address);
         let dir = tempfile::tempdir().unwrap();
-        for origin in [ZONE, "10.in-addr.arpa"] {
-            let zone = format!(
-                "$TTL 60\n@ SOA ns1.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 60\n@ NS ns1.{ZONE}.\n{}",
-                if origin == ZONE {
-                    format!("ns1 A {PRIMARY}\napp 1 A 10.66.0.50\n")
-                } else {
-                    String::new()
-                }
+        if address == PRIMARY {
+            let header = format!(
+                "$TTL 60\n@ SOA ns1.{ZONE}. hostmaster.{ZONE}. 1 3600 600 86400 60\n@ NS ns1.{ZONE}.\n"
             );
-            fs::write(dir.path().join(format!("{origin}.db")), zone).unwrap();
+            let hosts = format!("ns1 A {PRIMARY}\napp 1 A 10.66.0.50\n");
+            fs::write(dir.path().join(format!("{ZONE}.db")), header.clone() + &hosts).unwrap();
+            fs::write(dir.path().join(format!("{REVERSE_ZONE}.db")), header).unwrap();
         }
         let (process, ()) = self.namespace.inside(|| {
             Process::start(dir.path(), || {
@@ -208,6 +206,17 @@ impl Vpc {
     pub(crate) fn black_hole(&self, address: Ipv4Addr) -> BlackHole {
         self.add(address);
         self.namespace.inside(|| BlackHole::start(SocketAddr::new(address.into(), 53)).unwrap())
+    }
+
+    /// The primary dies, with the zone's records; what is sent to it is never answered.
+    pub(crate) fn kill_primary(&mut self) -> BlackHole {
+        self.primary = None;
+        self.black_hole(PRIMARY)
+    }
+
+    /// A new primary, with a zone as it was at first.
+    pub(crate) fn respawn_primary(&mut self) {
+        self.primary = Some(self.named(PRIMARY));
     }
 
     /// Tags an instance at `address` as a DNS server of the fleet.
@@ -283,12 +292,13 @@ fn named_conf(address: Ipv4Addr, dir: &Path) -> String {
          session-keyfile \"{path}/session.key\"; recursion no; empty-zones-enable no; dnssec-validation no; notify no; }};\n\
          controls {{ }};\n"
     );
-    for origin in [ZONE, "10.in-addr.arpa"] {
-        writeln!(
-            conf,
-            "zone \"{origin}\" {{ type primary; file \"{origin}.db\"; update-policy {{ grant agent-key zonesub A AAAA PTR TXT; }}; }};"
-        )
-        .unwrap();
+    let role = if address == PRIMARY {
+        "primary; allow-transfer { any; }; update-policy { grant agent-key zonesub A AAAA PTR TXT; }".to_owned()
+    } else {
+        format!("secondary; primaries {{ {PRIMARY}; }}")
+    };
+    for origin in [ZONE, REVERSE_ZONE] {
+        writeln!(conf, "zone \"{origin}\" {{ type {role}; file \"{origin}.db\"; }};").unwrap();
     }
     conf
 }

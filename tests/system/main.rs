@@ -14,8 +14,10 @@
 
 #[path = "../../localstack/tests/dns/bind.rs"]
 mod bind;
+mod boot;
 mod lab;
 mod leases;
 mod lookups;
+mod machine;
 mod outage_of_2015;
 mod servers;

@@ -76,7 +76,10 @@ pub(super) fn of(state: &mut State, instance: &Instance, version: &str) -> Node 
         "instance-identity",
         directory().with("document", identity_document(&state.account, instance)),
     );
-    directory().with("dynamic", dynamic).with("meta-data", meta_data(state, instance, version))
+    directory()
+        .with("dynamic", dynamic)
+        .with("meta-data", meta_data(state, instance, version))
+        .with_some("user-data", instance.user_data.as_ref())
 }
 
 fn meta_data(state: &mut State, instance: &Instance, version: &str) -> Node {

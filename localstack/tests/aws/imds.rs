@@ -315,6 +315,16 @@ fn a_change_of_the_world_shows_at_once() {
 }
 
 #[test]
+fn user_data_are_there_and_listed_where_the_instance_was_launched_with_some() {
+    let stage = Stage::new();
+    assert_eq!(stage.metadata("/latest/user-data").status, 404);
+    let text = "#cloud-config\nruncmd: []\n";
+    stage.world.update_instance(WEB, |web| web.user_data = Some(text.to_owned()));
+    assert_eq!(stage.metadata("/latest/user-data").body, text);
+    assert_eq!(stage.metadata("/latest/").body, "dynamic\nmeta-data\nuser-data");
+}
+
+#[test]
 fn the_identity_document_names_account_place_and_address() {
     let stage = Stage::new();
     let text = stage.metadata("/latest/dynamic/instance-identity/document").body;

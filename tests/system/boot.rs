@@ -1,0 +1,160 @@
+//! A host from its first boot to its last shutdown.
+
+use std::{net::Ipv4Addr, time::Instant};
+
+use sandbox::fault::{Fault, Service};
+
+use crate::{
+    lab::{APP, FIRST_ADDRESS, NAME, PRIMARY, until},
+    machine::{End, Machine, Shape},
+};
+
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 3);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
+const MORE: &str = "[lifecycle]\nwithdraw = [\"poweroff\"]\n[discovery]\nrefresh = \"5s\"\n";
+
+fn is_published(machine: &Machine, address: Ipv4Addr) -> bool {
+    machine.vpc.published(NAME) == [address.to_string()]
+}
+
+#[test]
+fn debian_is_named_at_boot_follows_lease_and_servers_keeps_its_name_over_a_reboot_and_gives_it_up_at_poweroff()
+ {
+    if Shape::Debian.can_boot("the life of a Debian host") {
+        let mut machine = Machine::new(Shape::Debian, MORE);
+        first_boot(&mut machine);
+        until("the resolver is set", || machine.uses(PRIMARY));
+        assert!(machine.resolves(APP));
+
+        let tagged = Instant::now();
+        let _second = machine.vpc.named(SECOND);
+        machine.vpc.list(SECOND);
+        until("the respawned server is in use", || machine.uses(SECOND));
+        eprintln!("{:?}: from the tag to the file {:.1?}", machine.shape, tagged.elapsed());
+        the_rest_of_its_life(&mut machine);
+    }
+}
+
+#[test]
+fn amazon_linux_2023_is_named_at_boot_follows_its_lease_keeps_its_name_over_a_reboot_and_gives_it_up_at_poweroff()
+ {
+    if Shape::AmazonLinux2023.can_boot("the life of a host like Amazon Linux 2023") {
+        let mut machine = Machine::new(Shape::AmazonLinux2023, MORE);
+        first_boot(&mut machine);
+        the_rest_of_its_life(&mut machine);
+    }
+}
+
+fn first_boot(machine: &mut Machine) {
+    machine.vpc.list(PRIMARY);
+    let began = Instant::now();
+    machine.switch_on();
+    until("the name is served", || is_published(machine, FIRST_ADDRESS));
+    let named = began.elapsed();
+    machine.wait_until_booted();
+    let booted = began.elapsed();
+    eprintln!("{:?}: named {named:.1?} after power on, booted {booted:.1?}", machine.shape);
+    assert_eq!(machine.ask("cloud-init status").trim(), "status: done");
+    assert!(machine.ask("cloud-init schema --system").contains("Valid cloud-config"));
+    assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
+    assert_eq!(machine.ask("systemctl --failed --plain --no-legend"), "");
+}
+
+fn the_rest_of_its_life(machine: &mut Machine) {
+    let moved = Instant::now();
+    machine.vpc.move_host(OTHER);
+    until("the new address is published", || is_published(machine, OTHER));
+    eprintln!(
+        "{:?}: from the change at the DHCP server to the new address {:.1?}",
+        machine.shape,
+        moved.elapsed()
+    );
+
+    let (end, took) = machine.shut_down("reboot");
+    assert_eq!(end, End::Reboot);
+    assert!(is_published(machine, OTHER), "a reboot keeps the name");
+    eprintln!("{:?}: down for a reboot in {took:.1?}", machine.shape);
+    let boot = machine.boot();
+    eprintln!("{:?}: booted again in {boot:.1?}", machine.shape);
+    assert!(is_published(machine, OTHER));
+    assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
+
+    let (end, took) = machine.shut_down("poweroff");
+    assert_eq!(end, End::Off);
+    assert_eq!(
+        machine.vpc.published(NAME),
+        [""; 0],
+        "it can be taken back only while there is a network"
+    );
+    eprintln!("{:?}: off in {took:.1?}, the name withdrawn", machine.shape);
+}
+
+#[test]
+fn a_package_that_is_removed_gives_the_resolver_back_as_it_was_found_and_dhclient_has_it_again() {
+    if !Shape::Debian.can_boot("the removal of the package") {
+        return;
+    }
+    let mut machine = Machine::new(Shape::Debian, "");
+    first_boot(&mut machine);
+    until("the resolver is set", || machine.uses(PRIMARY));
+    let found = machine.ask("cat /var/lib/tagalong/resolv.conf.found");
+    assert!(found.contains("nameserver 10.66.0.1\n"), "dhclient's: {found}");
+    machine.ask("dpkg --remove tagalong");
+    assert_eq!(machine.ask("cat /etc/resolv.conf"), found);
+    assert!(is_published(&machine, FIRST_ADDRESS), "the host is still there");
+    // What dhclient writes from now on stays.
+    machine.ask("echo 'nameserver 192.0.2.1' > /etc/resolv.conf");
+    machine.vpc.move_host(OTHER);
+    until("dhclient has set the file", || machine.uses(crate::lab::ROUTER));
+    machine.ask("dpkg --purge tagalong");
+    let left = machine.ask("find / -xdev -path /proc -prune -o -name '*tagalong*' -print");
+    let left: Vec<_> = left.lines().filter(|path| !path.starts_with("/root/")).collect();
+    assert_eq!(left, ["/etc/tagalong"], "the fleet's own files");
+}
+
+#[test]
+fn no_boot_waits_for_silent_metadata_nor_for_dead_dns_servers() {
+    if !Shape::Debian.can_boot("boots with everything dead") {
+        return;
+    }
+    let mut machine = Machine::new(Shape::Debian, "");
+    machine.vpc.list(PRIMARY);
+    let dead = machine.vpc.kill_primary();
+    let took = machine.boot();
+    let commands = machine.ask("cloud-init analyze blame | grep --max-count=1 scripts-user");
+    eprintln!(
+        "the first boot took {took:.1?} with DNS servers dead, of it with the user data's commands, where a whole pass was \
+         asked for, of 30 s at most: {}",
+        commands.trim()
+    );
+    drop(dead);
+    machine.vpc.respawn_primary();
+    until("the name is served, without a restart", || is_published(&machine, FIRST_ADDRESS));
+
+    for (what, silent_metadata) in [("DNS servers dead", false), ("metadata silent as well", true)]
+    {
+        let dead = machine.vpc.kill_primary();
+        if silent_metadata {
+            let fault = Fault { drop: true, ..Fault::default() };
+            machine.vpc.world.faults().set(Service::Imds, fault);
+            // It would wait for them for minutes, with the agent and without it.
+            machine.ask("touch /etc/cloud/cloud-init.disabled");
+        }
+        let mut took = Vec::new();
+        for agent in ["mask", "unmask"] {
+            machine.run(&format!("systemctl {agent} tagalong"));
+            machine.shut_down("reboot");
+            machine.boot();
+            took.push(machine.boot_time());
+        }
+        eprintln!(
+            "{what}: the boot took {:.2?} without the agent and {:.2?} with it",
+            took[0], took[1]
+        );
+        assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
+        drop(dead);
+        machine.vpc.respawn_primary();
+        machine.vpc.world.faults().clear();
+        until("the name is served, without a restart", || is_published(&machine, FIRST_ADDRESS));
+    }
+}

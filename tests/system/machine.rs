@@ -1,0 +1,276 @@
+//! A whole host that is booted: systemd as its first process, cloud-init with the Ec2 data source, its own disk, in a container on the
+//! VPC's network. What it runs is what the packages say; the test only reads and gives commands.
+
+use std::{
+    fs,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    bind::missing,
+    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, until, until_within},
+};
+
+/// How an instance is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Debian: ifupdown, the ISC client, a plain resolv.conf.
+    Debian,
+    /// Amazon Linux 2023: systemd-networkd and systemd-resolved.
+    AmazonLinux2023,
+}
+
+impl Shape {
+    fn root(self) -> PathBuf {
+        let name = match self {
+            Self::Debian => "debian",
+            Self::AmazonLinux2023 => "al2023",
+        };
+        Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("system-roots").join(name)
+    }
+
+    /// Whether such a host can be booted here; says so if not.
+    pub(crate) fn can_boot(self, test: &str) -> bool {
+        let root = self.root();
+        let why = if !rustix::process::geteuid().is_root() {
+            "needs root"
+        } else if !root.with_file_name("stamp").exists() {
+            "needs the trees that tests/system/make-roots makes"
+        } else {
+            let mut command = nspawn(&root);
+            command.args(["--volatile=overlay", "/bin/true"]);
+            match command.stdin(Stdio::null()).output() {
+                Ok(output) if output.status.success() => return true,
+                Ok(output) => {
+                    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+                    "needs systemd-nspawn to work here"
+                }
+                Err(_) => "needs systemd-nspawn",
+            }
+        };
+        eprintln!("NOT RUN: {test} {why}");
+        false
+    }
+}
+
+fn nspawn(root: &Path) -> Command {
+    let mut command = Command::new("systemd-nspawn");
+    command
+        .args(["--quiet", "--register=no", "--keep-unit", "--resolv-conf=off", "--console=pipe"])
+        .arg(format!("--directory={}", root.display()));
+    command
+}
+
+/// The machine, and its VPC.
+pub(crate) struct Machine {
+    pub(crate) vpc: Vpc,
+    network: Namespace,
+    pub(crate) shape: Shape,
+    dir: TempDir,
+    boots: u32,
+    running: Option<Running>,
+    _packages: Ends,
+}
+
+/// How a boot ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Off,
+    Reboot,
+}
+
+struct Running {
+    container: Ends,
+    /// Its first process, as this machine counts.
+    leader: String,
+}
+
+impl Machine {
+    /// A machine that has never been booted. Its user data are the packaged ones, with the package to install, the key, and `more`
+    /// of the configuration.
+    pub(crate) fn new(shape: Shape, more: &str) -> Self {
+        let network = Namespace::new("machine");
+        let vpc = Vpc::new(&network);
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["disk", "work", "root", "www"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+        let package = dir.path().join("www/tagalong.deb");
+        let built = Command::new(packaging.join("deb/build"))
+            .arg(env!("CARGO_BIN_EXE_tagalong"))
+            .arg(&package)
+            .output()
+            .unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        let user_data = fs::read_to_string(packaging.join("cloud-init/user-data.yaml")).unwrap();
+        let config = format!("[aws]\nendpoint = \"http://{}\"\n{more}", vpc.aws);
+        let files = [("/etc/tagalong/tsig.key", KEY), ("/etc/tagalong/config.d/vpc.toml", &config)]
+            .map(|(path, content)| file(path, content))
+            .concat();
+        let install = format!(
+            "curl --fail --silent --show-error --output /root/tagalong.deb http://{ROUTER}:{PACKAGES}/tagalong.deb && dpkg --install /root/tagalong.deb"
+        );
+        let user_data = insert_after(&user_data, "write_files:\n", &files);
+        let user_data =
+            insert_after(&user_data, "runcmd:\n", &format!("  - [sh, -c, \"{install}\"]\n"));
+        vpc.world.update_instance(US, |us| us.user_data = Some(user_data));
+        let packages = vpc.namespace.inside(|| {
+            let mut command = Command::new("python3");
+            command.args(["-m", "http.server", PACKAGES, "--bind", &ROUTER.to_string()]);
+            command.args(["--directory".as_ref(), dir.path().join("www").as_os_str()]);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            Ends(command.spawn().unwrap_or_else(|error| missing("python3", &error)))
+        });
+        Self { vpc, network, shape, dir, boots: 0, running: None, _packages: packages }
+    }
+
+    /// Switches it on, and waits until systemd says that it has started all that it starts.
+    pub(crate) fn boot(&mut self) -> Duration {
+        let started = Instant::now();
+        self.switch_on();
+        self.wait_until_booted();
+        started.elapsed()
+    }
+
+    pub(crate) fn switch_on(&mut self) {
+        self.boots += 1;
+        let dir = self.dir.path();
+        let mut command = Command::new("unshare");
+        let script = "mount --make-rprivate /
+            mount -t overlay -o lowerdir=\"$1\",upperdir=\"$2\"/disk,workdir=\"$2\"/work none \"$2\"/root
+            shift 2
+            exec \"$@\"";
+        command.args(["--mount", "sh", "-ec", script, "sh"]).arg(self.shape.root()).arg(dir);
+        let mut container = nspawn(&dir.join("root"));
+        container.args(["--boot", "--machine=tagalong", "--capability=CAP_NET_ADMIN,CAP_NET_RAW"]);
+        command.arg(container.get_program()).args(container.get_args());
+        let log = fs::File::create(dir.join(format!("boot-{}.log", self.boots))).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        // A veth goes up only when both of its ends are.
+        let container = self.network.inside(|| Ends(command.spawn().unwrap()));
+        let pid = container.0.id();
+        let mut leader = String::new();
+        until("the machine is switched on", || {
+            leader = leader_of(pid).unwrap_or_default();
+            !leader.is_empty()
+        });
+        self.running = Some(Running { container, leader });
+    }
+
+    pub(crate) fn wait_until_booted(&self) {
+        until_within(Duration::from_secs(180), "the machine has booted", || {
+            let state = self.run("systemctl is-system-running");
+            let state = String::from_utf8_lossy(&state.stdout).trim().to_owned();
+            matches!(state.as_str(), "running" | "degraded")
+        });
+    }
+
+    /// A shell's command on the machine.
+    pub(crate) fn run(&self, script: &str) -> Output {
+        let running = self.running.as_ref().expect("the machine is on");
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &running.leader, "--all", "--wd=/", "sh", "-c", script]);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        command.stdin(Stdio::null()).output().unwrap_or_else(|error| missing("nsenter", &error))
+    }
+
+    /// The same, of which the output is wanted.
+    #[track_caller]
+    pub(crate) fn ask(&self, script: &str) -> String {
+        let output = self.run(script);
+        assert!(output.status.success(), "{script}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// From systemd's start until it had started all that it starts, by its own count.
+    pub(crate) fn boot_time(&self) -> Duration {
+        let text = self.ask(
+            "systemctl show --value --property=UserspaceTimestampMonotonic --property=FinishTimestampMonotonic",
+        );
+        let mut microseconds = text.lines().map(|line| line.parse::<u64>().unwrap());
+        let (Some(began), Some(finished)) = (microseconds.next(), microseconds.next()) else {
+            panic!("{text}")
+        };
+        Duration::from_micros(finished - began)
+    }
+
+    /// `systemctl poweroff` or `systemctl reboot`: what became of the machine, and how long that took.
+    pub(crate) fn shut_down(&mut self, how: &str) -> (End, Duration) {
+        let started = Instant::now();
+        self.run(&format!("systemctl {how}"));
+        let mut running = self.running.take().unwrap();
+        let mut status = None;
+        until("the machine is off", || {
+            status = running.container.0.try_wait().unwrap();
+            status.is_some()
+        });
+        let end = match status.and_then(|status| status.code()) {
+            Some(0) => End::Off,
+            Some(133) => End::Reboot,
+            other => panic!("systemd-nspawn ended with {other:?}"),
+        };
+        (end, started.elapsed())
+    }
+
+    pub(crate) fn uses(&self, address: Ipv4Addr) -> bool {
+        self.ask("cat /etc/resolv.conf").contains(&format!("nameserver {address}\n"))
+    }
+
+    /// Whether the machine's own lookups work: by getaddrinfo(3).
+    pub(crate) fn resolves(&self, name: &str) -> bool {
+        self.run(&format!("getent ahosts {name}")).status.success()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if self.running.is_some() {
+                for script in [
+                    "journalctl --no-pager -b -u tagalong",
+                    "cat /var/log/cloud-init-output.log",
+                    "cat /etc/resolv.conf; ip addr",
+                ] {
+                    let output = self.run(script);
+                    eprintln!("--- {script}\n{}", String::from_utf8_lossy(&output.stdout));
+                }
+            }
+            for boot in 1..=self.boots {
+                let log = self.dir.path().join(format!("boot-{boot}.log"));
+                eprintln!("--- boot {boot}\n{}", fs::read_to_string(log).unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Where the package is fetched.
+const PACKAGES: &str = "8000";
+
+/// The first process of a container.
+fn leader_of(nspawn: u32) -> Option<String> {
+    let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
+    children.split_whitespace().find_map(|child| {
+        let command = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
+        (command == "systemd\n").then(|| child.to_owned())
+    })
+}
+
+/// An item of cloud-init's `write_files`.
+fn file(path: &str, content: &str) -> String {
+    let content = content.replace('\n', "\n      ");
+    format!(
+        "  - path: {path}\n    permissions: \"0600\"\n    content: |\n      {}\n",
+        content.trim_end()
+    )
+}
+
+fn insert_after(text: &str, mark: &str, more: &str) -> String {
+    assert_eq!(text.matches(mark).count(), 1, "{mark:?} in {text}");
+    text.replace(mark, &format!("{mark}{more}"))
+}
