@@ -23,15 +23,9 @@ fn debian_is_named_at_boot_follows_lease_and_servers_keeps_its_name_over_a_reboo
     if Shape::Debian.can_boot("the life of a Debian host") {
         let mut machine = Machine::new(Shape::Debian, MORE);
         first_boot(&mut machine);
-        until("the resolver is set", || machine.uses(PRIMARY));
-        assert!(machine.resolves(APP));
-
-        let tagged = Instant::now();
-        let _second = machine.vpc.named(SECOND);
-        machine.vpc.list(SECOND);
-        until("the respawned server is in use", || machine.uses(SECOND));
-        eprintln!("{:?}: from the tag to the file {:.1?}", machine.shape, tagged.elapsed());
-        the_rest_of_its_life(&mut machine);
+        follows_the_servers(&machine);
+        follows_its_lease(&machine);
+        is_switched_off(&mut machine);
     }
 }
 
@@ -41,7 +35,31 @@ fn amazon_linux_2023_is_named_at_boot_follows_its_lease_keeps_its_name_over_a_re
     if Shape::AmazonLinux2023.can_boot("the life of a host like Amazon Linux 2023") {
         let mut machine = Machine::new(Shape::AmazonLinux2023, MORE);
         first_boot(&mut machine);
-        the_rest_of_its_life(&mut machine);
+        follows_its_lease(&machine);
+        is_switched_off(&mut machine);
+    }
+}
+
+#[test]
+fn a_host_of_network_manager_that_leaves_resolv_conf_alone_follows_servers_and_a_lease_that_no_dispatcher_reports()
+ {
+    if Shape::NetworkManager.can_boot("a host of NetworkManager") {
+        let mut machine = Machine::new(Shape::NetworkManager, MORE);
+        machine.put("/etc/NetworkManager/conf.d/90-dns.conf", "[main]\ndns=none\n");
+        first_boot(&mut machine);
+        follows_the_servers(&machine);
+        follows_its_lease(&machine);
+    }
+}
+
+#[test]
+fn a_host_of_dhcpcd_follows_lease_and_servers() {
+    if Shape::Dhcpcd.can_boot("a host of dhcpcd") {
+        let mut machine = Machine::new(Shape::Dhcpcd, MORE);
+        first_boot(&mut machine);
+        follows_the_servers(&machine);
+        follows_its_lease(&machine);
+        assert!(machine.uses(PRIMARY), "the packaged hook keeps dhcpcd away from the file");
     }
 }
 
@@ -60,16 +78,39 @@ fn first_boot(machine: &mut Machine) {
     assert_eq!(machine.ask("systemctl --failed --plain --no-legend"), "");
 }
 
-fn the_rest_of_its_life(machine: &mut Machine) {
+fn follows_the_servers(machine: &Machine) {
+    until("the resolver is set", || machine.uses(PRIMARY));
+    assert!(machine.resolves(APP));
+    let calls = || machine.vpc.world.requests(Service::Ec2).len();
+    let (before, tagged) = (calls(), Instant::now());
+    let _second = machine.vpc.named(SECOND);
+    machine.vpc.list(SECOND);
+    until("the respawned server is in use", || machine.uses(SECOND));
+    eprintln!(
+        "{:?}: from the tag to the file {:.1?}, with the list read every 5 s and {} call(s) of EC2",
+        machine.shape,
+        tagged.elapsed(),
+        calls() - before
+    );
+}
+
+fn follows_its_lease(machine: &Machine) {
     let moved = Instant::now();
     machine.vpc.move_host(OTHER);
+    until("the host has the new address", || {
+        machine.ask("cat /proc/net/fib_trie").contains(&OTHER.to_string())
+    });
+    let bound = moved.elapsed();
     until("the new address is published", || is_published(machine, OTHER));
     eprintln!(
-        "{:?}: from the change at the DHCP server to the new address {:.1?}",
+        "{:?}: from the change at the DHCP server to the host {:.1?}, to the zone {:.3?} later",
         machine.shape,
-        moved.elapsed()
+        bound,
+        moved.elapsed() - bound
     );
+}
 
+fn is_switched_off(machine: &mut Machine) {
     let (end, took) = machine.shut_down("reboot");
     assert_eq!(end, End::Reboot);
     assert!(is_published(machine, OTHER), "a reboot keeps the name");

@@ -23,6 +23,10 @@ pub(crate) enum Shape {
     Debian,
     /// Amazon Linux 2023: systemd-networkd and systemd-resolved.
     AmazonLinux2023,
+    /// Red Hat: NetworkManager.
+    NetworkManager,
+    /// dhcpcd.
+    Dhcpcd,
 }
 
 impl Shape {
@@ -30,6 +34,8 @@ impl Shape {
         let name = match self {
             Self::Debian => "debian",
             Self::AmazonLinux2023 => "al2023",
+            Self::NetworkManager => "network-manager",
+            Self::Dhcpcd => "dhcpcd",
         };
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("system-roots").join(name)
     }
@@ -130,6 +136,13 @@ impl Machine {
         Self { vpc, network, shape, dir, boots: 0, running: None, _packages: packages }
     }
 
+    /// Puts a file on its disk, before it is switched on.
+    pub(crate) fn put(&self, path: &str, content: &str) {
+        let path = self.dir.path().join("disk").join(path.trim_start_matches('/'));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
     /// Switches it on, and waits until systemd says that it has started all that it starts.
     pub(crate) fn boot(&mut self) -> Duration {
         let started = Instant::now();
@@ -152,7 +165,8 @@ impl Machine {
         command.arg(container.get_program()).args(container.get_args());
         let log = fs::File::create(dir.join(format!("boot-{}.log", self.boots))).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
-        // A veth goes up only when both of its ends are.
+        // dhcpcd writes there.
+        command.env("SYSTEMD_NSPAWN_API_VFS_WRITABLE", "network");
         let container = self.network.inside(|| Ends(command.spawn().unwrap()));
         let pid = container.0.id();
         let mut leader = String::new();
@@ -236,6 +250,7 @@ impl Drop for Machine {
                     "journalctl --no-pager -b -u tagalong",
                     "cat /var/log/cloud-init-output.log",
                     "cat /etc/resolv.conf; ip addr",
+                    "journalctl --no-pager -b -n 60",
                 ] {
                     let output = self.run(script);
                     eprintln!("--- {script}\n{}", String::from_utf8_lossy(&output.stdout));
