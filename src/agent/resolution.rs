@@ -10,7 +10,7 @@ use crate::{
     core::{
         ledger::KnownServers,
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
-        servers::{Health, Here, NameServer, Ranking, rank},
+        servers::{Health, Here, NameServer, Ranked, Ranking, rank},
     },
     ports::{Clock, Failure, Prober, ResolverManager},
 };
@@ -144,7 +144,7 @@ impl Resolution<'_> {
         let present = present.collect::<Vec<_>>();
         let health = self.probe(listed.iter().chain(&present)).await;
         outcome.ranking = rank(&listed, &health, &self.here, &outcome.in_use);
-        tracing::info!(ranking = ?outcome.ranking, "ranked");
+        tracing::debug!(ranking = ?outcome.ranking, "ranked");
         let lives = |server: &NameServer| health.get(&server.address).is_some_and(Health::answers);
         // What cannot be asked may live.
         let some_lives = present.iter().any(lives) || current.has_scoped_server();
@@ -264,6 +264,16 @@ impl Resolution<'_> {
             before: current.to_string(),
             after: current.with(wanted).to_string(),
         };
-        tracing::info!(servers = ?wanted.nameservers, "resolver set");
+        tracing::info!(servers = ?wanted.nameservers, because = %reasons(&outcome.ranking), "resolver set");
     }
+}
+
+/// Why each server stands where it stands.
+fn reasons(ranking: &Ranking) -> String {
+    let ranked = ranking.usable.iter().chain(&ranking.left_out);
+    let texts = ranked.map(|Ranked { server, because }| {
+        let because = because.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("{}: {}", server.address.ip(), because.join(" · "))
+    });
+    texts.collect::<Vec<_>>().join("; ")
 }

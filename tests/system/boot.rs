@@ -106,7 +106,7 @@ fn follows_its_lease(machine: &Machine) {
         "{:?}: from the change at the DHCP server to the host {:.1?}, to the zone {:.3?} later",
         machine.shape,
         bound,
-        moved.elapsed() - bound
+        moved.elapsed().saturating_sub(bound)
     );
 }
 

@@ -35,6 +35,12 @@ pub(crate) const APP: &str = "app.corp.internal";
 pub(crate) const PRIMARY: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 10);
 pub(crate) const FIRST_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 101);
 pub(crate) const INTERFACE: &str = "ens5";
+/// The other interface, where there is one.
+pub(crate) const SECOND_INTERFACE: &str = "ens6";
+/// The other interface, attached anew.
+pub(crate) const MOVED_INTERFACE: &str = "ens7";
+/// The VPC's bridge, with all its addresses.
+const SUBNET: &str = "subnet";
 pub(crate) const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 1);
 const SERVER_TAG: &str = "tagalong:dns-server";
 pub(crate) const KEY: &str = "key \"agent-key\" {\n\talgorithm hmac-sha256;\n\tsecret \"EZHQ9xJsTwEW01CWk0anu1Tjc0ml3XBtGa8q5TYB36I=\";\n};\n";
@@ -60,6 +66,10 @@ impl Namespace {
         let namespace = Self(name);
         namespace.ip(&["link", "set", "lo", "up"]);
         namespace
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.0
     }
 
     fn ip(&self, arguments: &[&str]) {
@@ -127,20 +137,9 @@ impl Vpc {
     /// A VPC with an instance whose first lease is for [`FIRST_ADDRESS`], and a primary of the zone.
     pub(crate) fn new(host: &Namespace) -> Self {
         let namespace = Namespace::new("vpc");
-        ip(&[
-            "link",
-            "add",
-            "vpc0",
-            "netns",
-            &namespace.0,
-            "type",
-            "veth",
-            "peer",
-            "name",
-            INTERFACE,
-            "netns",
-            &host.0,
-        ]);
+        namespace.ip(&["link", "add", SUBNET, "type", "bridge"]);
+        namespace.ip(&["link", "set", SUBNET, "up"]);
+        attach(&namespace, host, INTERFACE);
         let world = World::new();
         world.set_throttling(false);
         let us = Instance::new(US, "us-east-1a", FIRST_ADDRESS)
@@ -149,9 +148,8 @@ impl Vpc {
             .role("dns-agent");
         host.ip(&["link", "set", INTERFACE, "address", &us.interfaces[0].mac]);
         world.put_instance(us);
-        namespace.ip(&["addr", "add", &format!("{ROUTER}/24"), "dev", "vpc0"]);
+        namespace.ip(&["addr", "add", &format!("{ROUTER}/24"), "dev", SUBNET]);
         namespace.ip(&["addr", "add", "169.254.169.254/32", "dev", "lo"]);
-        namespace.ip(&["link", "set", "vpc0", "up"]);
         let whom = Whom::Instance(US.to_owned());
         let listen = Listen {
             imds: vec![(SocketAddr::from(([169, 254, 169, 254], 80)), whom)],
@@ -160,7 +158,7 @@ impl Vpc {
         };
         let metadata = namespace.inside(|| Running::start(world.clone(), listen).unwrap());
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("hosts"), reservation(&world, FIRST_ADDRESS)).unwrap();
+        fs::write(dir.path().join("hosts"), reservations(&world)).unwrap();
         fs::write(dir.path().join("dnsmasq.conf"), dnsmasq_conf(dir.path())).unwrap();
         let dhcp = namespace.inside(|| dnsmasq(dir.path()));
         let mut vpc = Self {
@@ -198,7 +196,7 @@ impl Vpc {
 
     /// An address of the VPC's subnet, for a server.
     fn add(&self, address: Ipv4Addr) {
-        let words = ["addr", "replace", &format!("{address}/32"), "dev", "vpc0"];
+        let words = ["addr", "replace", &format!("{address}/32"), "dev", SUBNET];
         self.namespace.ip(&words);
     }
 
@@ -229,9 +227,20 @@ impl Vpc {
     /// started instance sees it so. The metadata say the same from now on.
     pub(crate) fn move_host(&self, address: Ipv4Addr) {
         self.world.update_instance(US, |host| host.move_to(address));
-        fs::write(self.dir.path().join("hosts"), reservation(&self.world, address)).unwrap();
+        self.reserve();
+    }
+
+    /// The DHCP server's next answers are for the addresses that EC2 says.
+    fn reserve(&self) {
+        fs::write(self.dir.path().join("hosts"), reservations(&self.world)).unwrap();
         let pid = self.dhcp.0.id().to_string();
         assert!(Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());
+    }
+
+    /// The DHCP server stops, and nobody takes its place.
+    pub(crate) fn stop_dhcp(&mut self) {
+        self.dhcp.0.kill().unwrap();
+        self.dhcp.0.wait().unwrap();
     }
 
     /// The addresses of `name` at the primary.
@@ -256,15 +265,24 @@ impl Vpc {
     }
 }
 
-fn reservation(world: &World, address: Ipv4Addr) -> String {
-    let us = world.instance(US).unwrap();
-    format!("{},{address}\n", us.interfaces[0].mac)
+/// The primary address of each of the host's interfaces.
+fn reservations(world: &World) -> String {
+    let interfaces = world.instance(US).unwrap().interfaces;
+    let lines = interfaces.iter().map(|one| format!("{},{}\n", one.mac, one.private_ipv4s[0]));
+    lines.collect::<Vec<_>>().concat()
+}
+
+/// A link from the host to the subnet.
+fn attach(vpc: &Namespace, host: &Namespace, interface: &str) {
+    let port = format!("port-{interface}");
+    vpc.ip(&["link", "add", &port, "type", "veth", "peer", "name", interface, "netns", &host.0]);
+    vpc.ip(&["link", "set", &port, "master", SUBNET, "up"]);
 }
 
 /// Its shortest lease is two minutes; T1 and T2 make the client come back every five seconds.
 fn dnsmasq_conf(dir: &Path) -> String {
     format!(
-        "port=0\ninterface=vpc0\nbind-interfaces\nno-resolv\nno-hosts\nno-ping\nuser=root\n\
+        "port=0\ninterface={SUBNET}\nbind-interfaces\nno-resolv\nno-hosts\nno-ping\nuser=root\n\
          dhcp-range=10.66.0.100,10.66.0.199,255.255.255.0,2m\ndhcp-option-force=58,5\ndhcp-option-force=59,9\n\
          dhcp-option=option:router,{ROUTER}\ndhcp-option=option:dns-server,{ROUTER}\n\
          dhcp-leasefile={0}/leases\ndhcp-hostsfile={0}/hosts\ndhcp-authoritative\nlog-dhcp\nlog-facility=-\n",
@@ -399,19 +417,27 @@ impl Host {
 
     /// The ISC client, as Debian's ifupdown starts it; waits for the first lease.
     pub(crate) fn dhclient(&mut self) {
-        let arguments = [
-            "-4",
-            "-d",
-            "-v",
-            "-pf",
-            "/run/dhclient.pid",
-            "-lf",
-            "/run/dhclient.leases",
-            INTERFACE,
-        ];
-        let command = self.command("dhclient", &arguments);
-        self.start("dhclient", command);
-        until("the first lease", || self.log("dhclient").contains("bound to"));
+        self.dhclient_on(INTERFACE);
+    }
+
+    /// The same on another interface; its log has the interface's name.
+    pub(crate) fn dhclient_on(&mut self, interface: &'static str) {
+        let arguments = [&["-d".to_owned()][..], &dhclient_arguments(interface)].concat();
+        let command =
+            self.command("dhclient", &arguments.iter().map(|one| &**one).collect::<Vec<_>>());
+        self.start(interface, command);
+        until("the first lease", || self.log(interface).contains("bound to"));
+    }
+
+    /// Gives the lease back, and ends the client.
+    pub(crate) fn release(&mut self, interface: &'static str) {
+        let arguments = [&["-r".to_owned()][..], &dhclient_arguments(interface)].concat();
+        let output = self
+            .command("dhclient", &arguments.iter().map(|one| &**one).collect::<Vec<_>>())
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        self.kill(interface);
     }
 
     /// The agent, as its unit starts it.
@@ -427,24 +453,33 @@ impl Host {
         self.running.retain(|(running, _)| *running != name);
     }
 
-    /// Attaches a second interface with `address`, as EC2 does: the metadata list it, and the kernel has a link with its address.
+    /// Attaches a second interface, as EC2 does: the metadata list it with `address`, the kernel has a link, and the DHCP server knows it.
     pub(crate) fn attach_second(&self, address: Ipv4Addr) {
         let mut second = Interface::new(address);
         second.device_number = 1;
-        let mac = second.mac.clone();
+        attach(&self.vpc.namespace, &self.network, SECOND_INTERFACE);
+        self.ip(&["link", "set", SECOND_INTERFACE, "address", &second.mac]);
         self.vpc.world.update_instance(US, |host| host.interfaces.push(second));
-        let vpc = &self.vpc.namespace.0;
-        self.network
-            .ip(&["link", "add", "ens6", "type", "veth", "peer", "name", "vpc1", "netns", vpc]);
-        self.network.ip(&["link", "set", "ens6", "address", &mac]);
-        self.network.ip(&["addr", "add", &format!("{address}/32"), "dev", "ens6"]);
-        self.network.ip(&["link", "set", "ens6", "up"]);
+        self.vpc.reserve();
+        self.ip(&["link", "set", SECOND_INTERFACE, "up"]);
     }
 
     /// Takes it away again.
     pub(crate) fn detach_second(&self) {
         self.vpc.world.update_instance(US, |host| host.interfaces.truncate(1));
-        self.network.ip(&["link", "delete", "ens6"]);
+        self.ip(&["link", "delete", SECOND_INTERFACE]);
+    }
+
+    /// The second interface becomes another one, as when it is detached and attached again at once: what it had, the new one has.
+    pub(crate) fn rename_second(&self) {
+        self.ip(&["link", "set", SECOND_INTERFACE, "down"]);
+        self.ip(&["link", "set", SECOND_INTERFACE, "name", MOVED_INTERFACE]);
+        self.ip(&["link", "set", MOVED_INTERFACE, "up"]);
+    }
+
+    /// ip(8) in the host's network.
+    pub(crate) fn ip(&self, arguments: &[&str]) {
+        self.network.ip(arguments);
     }
 
     pub(crate) fn uses(&self, address: Ipv4Addr) -> bool {
@@ -456,12 +491,26 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.running.clear();
         if thread::panicking() {
-            for name in ["dhclient", "agent"] {
+            for name in [INTERFACE, SECOND_INTERFACE, MOVED_INTERFACE, "agent"] {
                 eprintln!("--- {name}\n{}", self.log(name));
             }
             eprintln!("--- resolv.conf\n{}", self.read("/etc/resolv.conf"));
         }
     }
+}
+
+fn dhclient_arguments(interface: &str) -> Vec<String> {
+    [
+        "-4",
+        "-v",
+        "-pf",
+        &format!("/run/dhclient.{interface}.pid"),
+        "-lf",
+        &format!("/run/dhclient.{interface}.leases"),
+        interface,
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 /// Whether the packaged hooks are there.

@@ -2,9 +2,15 @@
 
 use std::{net::Ipv4Addr, time::Instant};
 
-use crate::lab::{FIRST_ADDRESS, Hooks, Host, INTERFACE, NAME, can_run, until};
+use crate::lab::{
+    FIRST_ADDRESS, Hooks, Host, INTERFACE, MOVED_INTERFACE, NAME, ROUTER, SECOND_INTERFACE,
+    can_run, until,
+};
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
+
+const THIRD: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 151);
+const SECOND_NAME: &str = "web-1-second.corp.internal";
 
 /// Nothing but an event wakes the agent in the time of a test.
 const NO_LOOKS: &str = "[metadata]\nrefresh = \"1h\"\n";
@@ -32,7 +38,7 @@ fn follows(hooks: Hooks) {
     });
     host.vpc.move_host(OTHER);
     until("the client has the new address", || {
-        host.log("dhclient").contains(&format!("bound to {OTHER}"))
+        host.log(INTERFACE).contains(&format!("bound to {OTHER}"))
     });
     let bound = Instant::now();
     until("the new address is published", || host.vpc.published(NAME) == [OTHER.to_string()]);
@@ -57,31 +63,93 @@ fn an_address_that_is_given_back_is_withdrawn_where_the_network_still_allows_it(
     until("the first address is published", || {
         host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]
     });
-    let output = host
-        .command(
-            "dhclient",
-            &[
-                "-4",
-                "-r",
-                "-v",
-                "-pf",
-                "/run/dhclient.pid",
-                "-lf",
-                "/run/dhclient.leases",
-                INTERFACE,
-            ],
-        )
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    host.release(INTERFACE);
     until("the release is reported", || {
         host.read(&format!("/run/tagalong/hook/{INTERFACE}:4")).contains("reason=RELEASE")
     });
     // The only way to the servers is gone with the address: the record stays until there is one, and then it is right.
-    host.kill("dhclient");
     host.vpc.move_host(OTHER);
     host.dhclient();
     until("the next address is published", || host.vpc.published(NAME) == [OTHER.to_string()]);
+}
+
+#[test]
+fn an_address_that_is_given_back_or_expires_is_withdrawn_by_the_way_that_is_left() {
+    if !can_run("an address that is lost while there is another way") {
+        return;
+    }
+    let mut host = with_two_leases();
+    // RELEASE: the second interface's address, and that alone.
+    host.release(SECOND_INTERFACE);
+    until("what was given back is withdrawn", || host.vpc.published(SECOND_NAME).is_empty());
+    assert_eq!(host.vpc.published(NAME), [FIRST_ADDRESS.to_string()]);
+    host.dhclient_on(SECOND_INTERFACE);
+    until("it is published again", || host.vpc.published(SECOND_NAME) == [OTHER.to_string()]);
+    // EXPIRE: no server renews the first one's. The second interface has its address and its route for good.
+    host.kill(SECOND_INTERFACE);
+    host.ip(&["addr", "change", &format!("{OTHER}/24"), "dev", SECOND_INTERFACE]);
+    let route = ["route", "add", "default", "via", &ROUTER.to_string(), "dev", SECOND_INTERFACE];
+    host.ip(&[&route[..], &["metric", "200"]].concat());
+    host.vpc.stop_dhcp();
+    until("the lease expires", || {
+        host.read(&format!("/run/tagalong/hook/{INTERFACE}:4")).contains("reason=EXPIRE")
+    });
+    until("what expired is withdrawn", || host.vpc.published(NAME).is_empty());
+    assert_eq!(host.vpc.published(SECOND_NAME), [OTHER.to_string()]);
+}
+
+#[test]
+fn of_two_interfaces_with_leases_each_is_followed_by_its_own_name() {
+    if !can_run("two interfaces with leases") {
+        return;
+    }
+    let host = with_two_leases();
+    host.vpc.move_host(THIRD);
+    until("the first one's new address is published", || {
+        host.vpc.published(NAME) == [THIRD.to_string()]
+    });
+    assert_eq!(host.vpc.published(SECOND_NAME), [OTHER.to_string()]);
+}
+
+#[test]
+fn an_address_that_another_interface_has_taken_over_is_published_although_the_first_one_lost_it() {
+    if !can_run("an address that moves to another interface") {
+        return;
+    }
+    let mut host = with_two_leases();
+    let is_published = |host: &Host| host.vpc.published(SECOND_NAME) == [OTHER.to_string()];
+    // The old interface's client says EXPIRE, STOP or nothing; the report of the loss stays there when the new one has the address.
+    host.release(SECOND_INTERFACE);
+    host.rename_second();
+    host.dhclient_on(MOVED_INTERFACE);
+    until("it is published again", || is_published(&host));
+    let old = host.read(&format!("/run/tagalong/hook/{SECOND_INTERFACE}:4"));
+    assert!(old.contains("reason=RELEASE"), "{old}");
+    // What the old interface lost stays lost there, and is not held against the new one at later passes.
+    let passes = |host: &Host| host.log("agent").matches("ends job=Register").count();
+    let before = passes(&host);
+    host.vpc.move_host(THIRD);
+    until("another pass", || {
+        passes(&host) > before && host.vpc.published(NAME) == [THIRD.to_string()]
+    });
+    assert!(is_published(&host));
+}
+
+/// A host with two interfaces, each with a lease and a name.
+fn with_two_leases() -> Host {
+    // For the client, whose server gives two minutes.
+    let mut host = Host::new("supersede dhcp-lease-time 15;\n", Hooks::Installed);
+    host.dhclient();
+    host.attach_second(OTHER);
+    host.dhclient_on(SECOND_INTERFACE);
+    host.agent(
+        "[metadata]\nrefresh = \"1h\"\n[[record]]\nname = \"{tag:Name}-second.corp.internal\"\naddresses = [\"device-index=1\"]\n"
+    );
+    until("both are published", || {
+        host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]
+            && host.vpc.published(SECOND_NAME) == [OTHER.to_string()]
+    });
+    host
 }
 
 #[test]
@@ -95,14 +163,14 @@ fn a_second_interface_that_is_attached_is_published_and_one_that_goes_takes_no_o
     host.agent(
         "[metadata]\nrefresh = \"1h\"\n[[record]]\nname = \"{tag:Name}-second.corp.internal\"\naddresses = [\"device-index=1\"]\n",
     );
-    let second = "web-1-second.corp.internal";
     until("the first address is published", || {
         host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]
     });
-    assert!(host.vpc.published(second).is_empty());
+    assert!(host.vpc.published(SECOND_NAME).is_empty());
     host.attach_second(OTHER);
+    host.ip(&["addr", "add", &format!("{OTHER}/32"), "dev", SECOND_INTERFACE]);
     until("the second interface is published", || {
-        host.vpc.published(second) == [OTHER.to_string()]
+        host.vpc.published(SECOND_NAME) == [OTHER.to_string()]
     });
     assert_eq!(host.vpc.published(NAME), [FIRST_ADDRESS.to_string()]);
     host.detach_second();
@@ -123,7 +191,7 @@ fn a_renewal_with_agent_servers_and_metadata_dead_goes_through() {
         sandbox::fault::Fault { drop: true, ..sandbox::fault::Fault::default() },
     );
     host.dhclient();
-    let renewals = |host: &Host| host.log("dhclient").matches("bound to").count();
+    let renewals = |host: &Host| host.log(INTERFACE).matches("bound to").count();
     let before = renewals(&host);
     until("three renewals", || renewals(&host) >= before + 3);
     // The report of the last one waits for an agent.

@@ -159,9 +159,15 @@ impl Machine {
             mount -t overlay -o lowerdir=\"$1\",upperdir=\"$2\"/disk,workdir=\"$2\"/work none \"$2\"/root
             shift 2
             exec \"$@\"";
-        command.args(["--mount", "sh", "-ec", script, "sh"]).arg(self.shape.root()).arg(dir);
+        // Whatever is in it ends with `unshare`, whose child is its first process.
+        command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command.args(["sh", "-ec", script, "sh"]).arg(self.shape.root()).arg(dir);
         let mut container = nspawn(&dir.join("root"));
-        container.args(["--boot", "--machine=tagalong", "--capability=CAP_NET_ADMIN,CAP_NET_RAW"]);
+        container.args([
+            "--boot",
+            &format!("--machine={}", self.network.name()),
+            "--capability=CAP_NET_ADMIN,CAP_NET_RAW",
+        ]);
         command.arg(container.get_program()).args(container.get_args());
         let log = fs::File::create(dir.join(format!("boot-{}.log", self.boots))).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -267,12 +273,16 @@ impl Drop for Machine {
 /// Where the package is fetched.
 const PACKAGES: &str = "8000";
 
-/// The first process of a container.
-fn leader_of(nspawn: u32) -> Option<String> {
-    let children = fs::read_to_string(format!("/proc/{nspawn}/task/{nspawn}/children")).ok()?;
-    children.split_whitespace().find_map(|child| {
-        let command = fs::read_to_string(format!("/proc/{child}/comm")).ok()?;
-        (command == "systemd\n").then(|| child.to_owned())
+/// The first process of the container that the child of `unshare` made.
+fn leader_of(unshare: u32) -> Option<String> {
+    let children = |pid: &str| {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+        let children = children.unwrap_or_default();
+        children.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let nspawns = children(&unshare.to_string());
+    nspawns.iter().flat_map(|nspawn| children(nspawn)).find(|child| {
+        fs::read_to_string(format!("/proc/{child}/comm")).is_ok_and(|name| name == "systemd\n")
     })
 }
 

@@ -62,7 +62,7 @@ fn with_tagalong_no_lookup_fails_while_a_server_is_respawned_and_the_old_one_shu
     drop(old);
     let _dead = host.vpc.black_hole(OLD);
     until("the dead server is out", || !host.uses(OLD));
-    let renewals = || host.log("dhclient").matches("bound to").count();
+    let renewals = || host.log(crate::lab::INTERFACE).matches("bound to").count();
     let before = renewals();
     until("two renewals", || renewals() >= before + 2);
     assert!(host.uses(NEW) && !host.uses(OLD), "{}", host.read("/etc/resolv.conf"));
