@@ -106,6 +106,11 @@ fn ip(arguments: &[&str]) {
     );
 }
 
+fn send(child: &Child, signal: &str) {
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+}
+
 /// A child that is ended by its id when this is dropped.
 pub(crate) struct Ends(pub(crate) Child);
 
@@ -217,6 +222,11 @@ impl Vpc {
         self.primary = Some(self.named(PRIMARY));
     }
 
+    /// Takes that instance away.
+    pub(crate) fn unlist(&self, address: Ipv4Addr) {
+        self.world.remove_instance(&format!("i-{:017x}", u32::from(address)));
+    }
+
     /// Tags an instance at `address` as a DNS server of the fleet.
     pub(crate) fn list(&self, address: Ipv4Addr) {
         let id = format!("i-{:017x}", u32::from(address));
@@ -233,8 +243,7 @@ impl Vpc {
     /// The DHCP server's next answers are for the addresses that EC2 says.
     fn reserve(&self) {
         fs::write(self.dir.path().join("hosts"), reservations(&self.world)).unwrap();
-        let pid = self.dhcp.0.id().to_string();
-        assert!(Command::new("kill").args(["-s", "HUP", &pid]).status().unwrap().success());
+        send(&self.dhcp.0, "HUP");
     }
 
     /// The DHCP server stops, and nobody takes its place.
@@ -446,6 +455,12 @@ impl Host {
         let mut command = self.command(env!("CARGO_BIN_EXE_tagalong"), &["run"]);
         command.env("RUST_LOG", "warn,tagalong=debug");
         self.start("agent", command);
+    }
+
+    /// A signal for what was started under `name`.
+    pub(crate) fn signal(&self, name: &str, signal: &str) {
+        let (_, child) = self.running.iter().find(|(running, _)| *running == name).unwrap();
+        send(&child.0, signal);
     }
 
     /// SIGKILL for what was started under `name`.

@@ -181,7 +181,7 @@ fn a_second_interface_that_is_attached_is_published_and_one_that_goes_takes_no_o
 }
 
 #[test]
-fn a_renewal_with_agent_servers_and_metadata_dead_goes_through() {
+fn a_renewal_with_agent_servers_and_metadata_dead_or_the_agent_stopped_goes_through() {
     if !can_run("a renewal with everything dead") {
         return;
     }
@@ -202,4 +202,15 @@ fn a_renewal_with_agent_servers_and_metadata_dead_goes_through() {
     until("an agent that comes late publishes", || {
         host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]
     });
+    // One that is stopped holds up nobody either, and finds what it has missed.
+    host.signal("agent", "STOP");
+    host.vpc.move_host(OTHER);
+    until("the client has the new address", || {
+        host.log(INTERFACE).contains(&format!("bound to {OTHER}"))
+    });
+    let before = renewals(&host);
+    until("a renewal", || renewals(&host) > before);
+    assert_eq!(host.vpc.published(NAME), [FIRST_ADDRESS.to_string()]);
+    host.signal("agent", "CONT");
+    until("the new address is published", || host.vpc.published(NAME) == [OTHER.to_string()]);
 }

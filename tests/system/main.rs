@@ -15,6 +15,7 @@
 #[path = "../../localstack/tests/dns/bind.rs"]
 mod bind;
 mod boot;
+mod killed;
 mod lab;
 mod leases;
 mod lookups;
