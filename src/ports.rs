@@ -29,6 +29,11 @@ pub enum Disposition {
         /// The least wait.
         after: Duration,
     },
+    /// Whoever answers is asked too much: try again, not before this time has passed, and ask less often from now on.
+    Ease {
+        /// The least wait.
+        after: Duration,
+    },
     /// What was read is out of date: observe and plan again.
     Replan,
     /// Trying again changes nothing; somebody has to do something.
@@ -136,19 +141,23 @@ pub struct Failure {
     pub texts: Vec<String>,
     /// What the operator can do.
     pub hints: Vec<String>,
+    /// Whether somebody was asked too much ([`Disposition::Ease`]).
+    pub is_throttled: bool,
 }
 
 impl Failure {
     /// The failure that `error` is.
     #[must_use]
     pub fn of(error: &(impl Situation + 'static)) -> Self {
-        Self { texts: chain(error), hints: error.hints() }
+        let is_throttled = matches!(error.disposition(), Disposition::Ease { .. });
+        Self { texts: chain(error), hints: error.hints(), is_throttled }
     }
 
     /// A failure that is told in one sentence.
     #[must_use]
     pub fn told(text: impl fmt::Display, hint: Option<&str>) -> Self {
-        Self { texts: vec![text.to_string()], hints: hint.map(str::to_owned).into_iter().collect() }
+        let hints = hint.map(str::to_owned).into_iter().collect();
+        Self { texts: vec![text.to_string()], hints, is_throttled: false }
     }
 }
 

@@ -55,7 +55,7 @@ pub async fn insist<T, E: Situation + 'static>(
         };
         let failure = Failure::of(&error);
         let after = match error.disposition() {
-            Disposition::Retry { after } => after,
+            Disposition::Retry { after } | Disposition::Ease { after } => after,
             Disposition::Replan => Duration::ZERO,
             Disposition::Hold => return Err(failure),
         };

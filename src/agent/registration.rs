@@ -148,7 +148,9 @@ impl Registration<'_> {
                     Instant::now() < self.deadline
                 }
                 Disposition::Replan => patience.wait(Duration::from_millis(200), self.clock).await,
-                Disposition::Retry { after } => patience.wait(after, self.clock).await,
+                Disposition::Retry { after } | Disposition::Ease { after } => {
+                    patience.wait(after, self.clock).await
+                }
                 Disposition::Hold => false,
             };
             if !again {

@@ -159,8 +159,11 @@ impl Known {
             discovered: discovered.iter().map(|server| server.address).collect(),
             zone_ids,
         };
-        backend::open(name, config, around)
-            .map_err(|error| Failure { texts: crate::ports::chain(&error), hints: Vec::new() })
+        backend::open(name, config, around).map_err(|error| Failure {
+            texts: crate::ports::chain(&error),
+            hints: Vec::new(),
+            is_throttled: false,
+        })
     }
 
     /// Whether the configuration says which hosted zone a backend publishes in.

@@ -233,7 +233,11 @@ async fn register(
     let (zones, now) = (opened.zone_ids(), SystemClock.now());
     if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, zones.clone(), now))
     {
-        outcome.failures.push(Failure { texts: crate::ports::chain(&error), hints: error.hints() });
+        outcome.failures.push(Failure {
+            texts: crate::ports::chain(&error),
+            hints: error.hints(),
+            is_throttled: false,
+        });
     }
     outcome
 }

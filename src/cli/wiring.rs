@@ -303,7 +303,7 @@ fn is_plain(endpoint: Option<&str>) -> bool {
 
 /// Tags that could not be read, as a failure.
 pub(super) fn failure_of(why: &Unread) -> Failure {
-    Failure { texts: why.texts.clone(), hints: why.hints.clone() }
+    Failure { texts: why.texts.clone(), hints: why.hints.clone(), is_throttled: false }
 }
 
 /// When a pass that began at `started` must be over, with a moment left to say how it went.

@@ -1,7 +1,8 @@
 //! When the agent does what: events and the end of jobs to jobs that are due, with the time and chance as arguments.
 //!
 //! An event makes its job due at once; what arrives while the job runs becomes one more run. A job that failed is tried
-//! again with full jitter over a span that doubles (AWS Architecture Blog, "Exponential Backoff and Jitter").
+//! again with full jitter over a span that doubles (AWS Architecture Blog, "Exponential Backoff and Jitter"). One that was throttled is
+//! begun half as often from then on, and twice as often again after each time that it was not: all hosts of an account share its budget.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -90,6 +91,8 @@ pub enum Outcome {
     Done,
     /// It is not, and the same is to be tried again.
     Failed,
+    /// It is not, because whoever answers is asked too much by all of us together.
+    Throttled,
     /// It was given up on for something that makes it worth beginning anew.
     Interrupted,
     /// Another program had changed the resolver's file, which was put back.
@@ -142,6 +145,8 @@ struct Slot {
     again: bool,
     /// In a row.
     failures: u32,
+    /// How often its period is doubled, since the fleet asks too much.
+    doublings: u32,
 }
 
 impl Schedule {
@@ -196,7 +201,8 @@ impl Schedule {
             Event::ServerSilent => {
                 self.ask(Job::Rank, now);
                 // A fleet that sees one server die must not ask EC2 in the same second.
-                self.ask_by(Job::List, now + SOON.min(self.rhythm.refresh).mul_f64(chance));
+                let soon = self.eased(Job::List, SOON.min(self.rhythm.refresh));
+                self.ask_by(Job::List, now + soon.mul_f64(chance));
             }
             Event::ClockStepped => self.ask_everything(now),
             Event::Ending(_) if self.rhythm.withdraw_at_end && !self.ending => {
@@ -245,6 +251,12 @@ impl Schedule {
     pub fn done(&mut self, job: Job, outcome: Outcome, now: Moment, chance: f64) -> Option<Note> {
         let failed = outcome == Outcome::Failed;
         let interrupted = outcome == Outcome::Interrupted;
+        let slot = self.slot(job);
+        slot.doublings = match outcome {
+            Outcome::Throttled => (slot.doublings + 1).min(MOST_DOUBLINGS),
+            Outcome::Failed | Outcome::Interrupted => slot.doublings,
+            _ => slot.doublings.saturating_sub(1),
+        };
         let next = if interrupted {
             Some(now)
         } else if failed {
@@ -252,12 +264,14 @@ impl Schedule {
             Some(now + self.period(job).map_or(wait, |period| wait.min(period)))
         } else {
             // Not all hosts of a fleet at once: between 3/4 and 5/4 of it.
-            self.period(job).map(|period| now + period.mul_f64(0.75 + chance / 2.0))
+            let period = self.period(job).map(|period| self.eased(job, period));
+            period.map(|period| now + period.mul_f64(0.75 + chance / 2.0))
         };
         let slot = self.slot(job);
         slot.running = false;
         slot.interruptions = if interrupted { slot.interruptions + 1 } else { 0 };
-        slot.failures = if failed { slot.failures.saturating_add(1) } else { 0 };
+        let is_bad = failed || outcome == Outcome::Throttled;
+        slot.failures = if is_bad { slot.failures.saturating_add(1) } else { 0 };
         let again = std::mem::take(&mut slot.again);
         let next = if again { Some(now) } else { next };
         slot.due = earlier(slot.due, next);
@@ -268,7 +282,7 @@ impl Schedule {
                 self.ask_everything(now);
                 None
             }
-            Outcome::Done | Outcome::Failed | Outcome::Interrupted => {
+            Outcome::Done | Outcome::Failed | Outcome::Throttled | Outcome::Interrupted => {
                 self.trample.is_over(now).then_some(Note::HoldOver)
             }
         }
@@ -340,6 +354,12 @@ impl Schedule {
         }
     }
 
+    /// The time between two runs of a job, as long as the fleet must wait for all its hosts to have their turn.
+    fn eased(&self, job: Job, time: Duration) -> Duration {
+        let doublings = self.slots.get(&job).map_or(0, |slot| slot.doublings);
+        time.saturating_mul(1 << doublings)
+    }
+
     fn slot(&mut self, job: Job) -> &mut Slot {
         self.slots.entry(job).or_default()
     }
@@ -357,6 +377,8 @@ fn backoff(failures: u32, chance: f64) -> Duration {
     LEAST + FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST).mul_f64(chance)
 }
 
+/// Of the default refresh of a minute: an hour. 10,000 hosts that list so often are 3 calls a second; EC2 gives an account 20.
+const MOST_DOUBLINGS: u32 = 6;
 const MOST_INTERRUPTIONS: u32 = 3;
 const LEAST: Duration = Duration::from_millis(200);
 const FIRST: Duration = Duration::from_secs(1);
@@ -596,5 +618,45 @@ mod tests {
             None,
             "once"
         );
+    }
+
+    /// Of DescribeInstances with a filter EC2 gives an account 100 calls at once and 20 more each second (EC2 API Reference,
+    /// "Request throttling").
+    #[test]
+    fn ten_thousand_hosts_come_to_ask_about_as_often_as_an_account_may() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let rhythm = Rhythm { look: 24 * HOUR, probe: 24 * HOUR, renew: 24 * HOUR, ..rhythm() };
+        let mut hosts = vec![Schedule::new(rhythm); 10_000];
+        let mut queue: std::collections::BTreeSet<(Moment, usize)> =
+            (0..hosts.len()).map(|host| (Moment::ZERO, host)).collect();
+        let mut seed = 1_u64;
+        let (mut tokens, mut filled) = (100.0, Moment::ZERO);
+        let (mut calls, mut refused) = (0_u32, 0_u32);
+        while let Some((now, host)) = queue.pop_first().filter(|(now, _)| *now < 2 * HOUR) {
+            for job in hosts[host].due(now) {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let chance = f64::from(u32::try_from(seed >> 32).unwrap()) / f64::from(u32::MAX);
+                let mut outcome = Outcome::Done;
+                if job == Job::List {
+                    tokens = (tokens + 20.0 * now.saturating_sub(filled).as_secs_f64()).min(100.0);
+                    filled = now;
+                    if tokens >= 1.0 {
+                        tokens -= 1.0;
+                    } else {
+                        outcome = Outcome::Throttled;
+                    }
+                    if now >= HOUR {
+                        calls += 1;
+                        refused += u32::from(outcome == Outcome::Throttled);
+                    }
+                }
+                hosts[host].done(job, outcome, now, chance);
+            }
+            queue.extend(hosts[host].next_deadline().map(|next| (next, host)));
+        }
+        // Each at its own rhythm would be 167 calls a second.
+        let (calls, refused) = (f64::from(calls) / 3600.0, f64::from(refused) / 3600.0);
+        assert!(calls < 40.0, "{calls} calls a second, {refused} of them refused");
+        assert!(refused < calls / 2.0, "{calls} calls a second, {refused} of them refused");
     }
 }

@@ -179,8 +179,9 @@ impl MetadataFacts<'_> {
         let hopeless =
             matches!(error, DirectoryError::NoCredentials { .. }) && self.tags.is_empty();
         let error = FactError::NoTags(error);
-        let may_pass = !hopeless && matches!(error.disposition(), Disposition::Retry { .. });
-        let Failure { texts, hints } = Failure::of(&error);
+        let may_pass = !hopeless
+            && matches!(error.disposition(), Disposition::Retry { .. } | Disposition::Ease { .. });
+        let Failure { texts, hints, .. } = Failure::of(&error);
         Unread { texts, hints, may_pass }
     }
 

@@ -72,6 +72,7 @@ impl Home {
         notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut command = self.lab.command(&["run"]);
         command.env("NOTIFY_SOCKET", &path).env("PATH", "/usr/bin:/bin");
+        command.env("RUST_LOG", "warn,tagalong=info,tagalong::agent::daemon=debug");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
         Agent { child: command.spawn().unwrap(), notify, log }
@@ -165,7 +166,7 @@ fn the_agent_publishes_sets_the_resolver_and_tells_the_service_manager_how_it_st
     let agent = home.settled();
     agent.told(|message| message == "READY=1");
     let status =
-        agent.told(|message| message.contains("published") && message.contains("resolvers"));
+        agent.told(|text| text.starts_with("STATUS=published") && text.contains("resolvers"));
     let expect = format!("published {NAME} · resolvers {}", home.server.addr().ip());
     assert!(status.contains(&expect), "{status}");
     let took = agent.stop();
@@ -267,6 +268,20 @@ fn a_server_that_is_tagged_while_the_agent_runs_is_used() {
     let _agent = home.settled();
     let second = fleet_server(Vec::new());
     home.lab.list_server(second.addr(), "us-east-1a");
+    until("the new one is in use", || home.uses(&second));
+}
+
+#[test]
+fn an_agent_whose_listing_is_throttled_says_so_keeps_the_servers_and_lists_again_when_it_may() {
+    let home = Home::new();
+    let agent = home.settled();
+    home.lab.world.faults().set(Service::Ec2, Fault { throttle: true, ..Fault::default() });
+    until("it is throttled", || agent.log().contains("job=List outcome=Throttled"));
+    assert!(home.uses(&home.server), "{}", home.lab.resolv_conf());
+    assert!(agent.log().contains("EC2 throttles ec2:DescribeInstances"), "{}", agent.log());
+    let second = fleet_server(Vec::new());
+    home.lab.list_server(second.addr(), "us-east-1a");
+    home.lab.world.faults().clear();
     until("the new one is in use", || home.uses(&second));
 }
 

@@ -52,6 +52,7 @@ impl Worker<'_> {
             (Listing::Last, None) => return Performed::with(Outcome::Done),
         };
         let is_listed = listed.is_ok();
+        let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
         let places = Places::of(self.args);
         let resolved = resolve(&host, &known, &places, listed, Mode::Apply).await;
         if resolved.wanted.is_some() {
@@ -68,7 +69,11 @@ impl Worker<'_> {
         let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
         self.report.borrow_mut().resolved = Some(resolved.clone());
         self.say("resolve", &Report { resolved: Some(resolved), ..Report::default() });
-        self.close(&host, is_good)
+        let performed = self.close(&host, is_good);
+        if is_throttled {
+            return Performed { outcome: Outcome::Throttled, ..performed };
+        }
+        performed
     }
 
     /// Puts the file back if another program changed it.

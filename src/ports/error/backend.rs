@@ -150,7 +150,7 @@ impl Situation for BackendError {
             | Self::Failed { .. }
             | Self::NoServers { .. }
             | Self::ZoneUnknown { .. } => Disposition::Retry { after: Duration::from_millis(500) },
-            Self::Throttled { .. } => Disposition::Retry { after: Duration::from_secs(1) },
+            Self::Throttled { .. } => Disposition::Ease { after: Duration::from_secs(1) },
             // A server that has just started, or that lost its own upstream.
             Self::Answered { rcode, .. } if rcode == "SERVFAIL" => {
                 Disposition::Retry { after: Duration::from_millis(500) }
