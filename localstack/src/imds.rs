@@ -183,6 +183,8 @@ const TTL_HEADER: &str = "x-aws-ec2-metadata-token-ttl-seconds";
 /// One second to six hours.
 const TTL_RANGE: std::ops::RangeInclusive<u64> = 1..=21_600;
 const TAGS_SINCE: &str = "2021-03-23";
+/// EC2 User Guide, "Instance metadata categories".
+const TARGET_LIFECYCLE_STATE_SINCE: &str = "2021-07-15";
 /// The published versions from the one on that every client of today starts with, oldest first.
 const VERSIONS: [&str; 11] = [
     "2016-09-02",

@@ -112,6 +112,14 @@ pub enum Action {
     Unmanaged,
 }
 
+impl Resolved {
+    /// Whether the resolver has what we want in it, servers that have answered.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.wanted.is_some() && matches!(self.action, Action::Unchanged | Action::Written { .. })
+    }
+}
+
 /// Whether the journey ends before it sets anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {

@@ -26,7 +26,7 @@ fn lease(arguments: &[String], variable: impl Fn(&str) -> Option<String>) -> Opt
     let address = |names: [&str; 2]| -> Option<IpAddr> {
         names.into_iter().find_map(|name| variable(name)?.parse().ok())
     };
-    if let [interface, action] = arguments {
+    let lease = if let [interface, action] = arguments {
         let reason = match action.as_str() {
             "up" | "dhcp4-change" | "dhcp6-change" | "reapply" => Reason::Bound,
             "down" => Reason::Stop,
@@ -37,16 +37,17 @@ fn lease(arguments: &[String], variable: impl Fn(&str) -> Option<String>) -> Opt
             Reason::Bound => (now, None),
             _ => (None, now),
         };
-        return Some(Lease { reason, interface: interface.clone(), new_address, old_address });
-    }
-    Some(Lease {
-        reason: variable("reason")?.parse().ok()?,
-        interface: variable("interface")?,
-        new_address: address(["new_ip_address", "new_ip6_address"]),
-        old_address: address(["old_ip_address", "old_ip6_address"]),
-    })
+        Lease { reason, interface: interface.clone(), new_address, old_address }
+    } else {
+        Lease {
+            reason: variable("reason")?.parse().ok()?,
+            interface: variable("interface")?,
+            new_address: address(["new_ip_address", "new_ip6_address"]),
+            old_address: address(["old_ip_address", "old_ip6_address"]),
+        }
+    };
     // What the agent would not read is not written.
-    .filter(|lease| Lease::parse(&lease.render()).is_some())
+    Some(lease).filter(|lease| Lease::parse(&lease.render()).is_some())
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{
     agent::report::{Inputs, Report},
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
-    store::{Access, last_pass::LastPass},
+    store::{Access, last_pass::LastPass, managed},
     sys::{clock::SystemClock, fs::lock},
 };
 
@@ -108,7 +108,11 @@ fn finish(args: &Args, report: &Report) -> Code {
     if report.is_good() { Code::Done } else { Code::Failed }
 }
 
+/// Leaves what `status` and the hooks of DHCP clients are to know.
 pub(super) fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
+    if let Some(resolved) = &report.resolved {
+        managed::set(run_dir, resolved.is_managed())?;
+    }
     let before = LastPass::load(run_dir).unwrap_or_default();
     let Inputs { metadata, tags, servers } = report.inputs;
     LastPass {

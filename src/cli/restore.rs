@@ -1,7 +1,7 @@
 //! `tagalong restore`: the resolver as it was found before tagalong first set it; what a package does when it is removed.
 
 use super::{Code, args::Args, once::Places, print};
-use crate::{config::Manager, ports::Failure, resolver};
+use crate::{config::Manager, ports::Failure, resolver, store::managed};
 
 pub(super) fn run(args: &Args) -> Code {
     let Places { root, state } = Places::of(args);
@@ -14,6 +14,11 @@ pub(super) fn run(args: &Args) -> Code {
             return Code::Failed;
         }
     };
+    if let Err(error) = managed::set(&args.run_dir, false) {
+        print::notice(format!(
+            "the hooks of DHCP clients still keep away from resolv.conf: {error}"
+        ));
+    }
     match manager.restore() {
         Ok(true) => {
             print::data("resolv.conf is as it was found");

@@ -66,6 +66,7 @@ async fn live(
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the agent begins");
     agent.run(events).await;
+    worker.leave_the_resolver_alone();
     let stopped = Instant::now();
     if worker.withdraws_at_stop(shutdown::under_way().await) {
         supervisor.status("taking the records back");

@@ -18,6 +18,7 @@ use crate::{
         report::Report,
     },
     core::{
+        facts::Facts,
         naming::{Wishes, desire},
         ownership::OwnerId,
     },
@@ -26,12 +27,21 @@ use crate::{
 };
 
 pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
-    carry_out(args, limit, started, async |host, deadline| withdraw(host, deadline).await)
+    carry_out(args, limit, started, async |host, deadline| withdraw(host, None, deadline).await)
 }
 
-pub(super) async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) -> Report {
+/// Takes back what this host has published; its facts are read where they are not `known`.
+pub(super) async fn withdraw(
+    host: &Host<'_>,
+    known: Option<Facts>,
+    deadline: tokio::time::Instant,
+) -> Report {
     let mut report = Report::default();
-    let facts = match host.facts(deadline).await {
+    let read = match known {
+        Some(facts) => Ok(facts),
+        None => host.facts(deadline).await,
+    };
+    let facts = match read {
         Ok(facts) => facts,
         Err(failure) => {
             report.failures.push(failure);
@@ -56,7 +66,10 @@ pub(super) async fn withdraw(host: &Host<'_>, deadline: tokio::time::Instant) ->
     }
     let names = backends(&known, &desired, host.notebook);
     let needs_list = names.iter().any(|name| known.needs_discovery(name));
-    let listed = if needs_list { host.servers(&known, deadline).await } else { Ok(Vec::new()) };
+    // Most of the time is the DNS servers': where EC2 is silent, those that are known may do.
+    let now = tokio::time::Instant::now();
+    let by = now + deadline.saturating_duration_since(now) / 4;
+    let listed = if needs_list { host.servers(&known, by).await } else { Ok(Vec::new()) };
     let nothing = BTreeMap::new();
     for name in names {
         let (opened, notice) = match open(host, &known, &name, listed.clone()) {

@@ -6,6 +6,7 @@ mod resolver;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
+    io,
     net::IpAddr,
     rc::Rc,
     time::Duration,
@@ -73,6 +74,8 @@ pub(super) struct Worker<'a> {
     /// How the parts stand.
     report: RefCell<Report>,
     standing: RefCell<Standing>,
+    /// Since when another pass is waited for.
+    waiting_since: Cell<Option<Instant>>,
 }
 
 impl<'a> Worker<'a> {
@@ -101,6 +104,7 @@ impl<'a> Worker<'a> {
             trampled: RefCell::default(),
             report: RefCell::default(),
             standing: RefCell::default(),
+            waiting_since: Cell::default(),
         })
     }
 
@@ -125,7 +129,10 @@ impl<'a> Worker<'a> {
 
     /// Takes the records back, whatever else is under way.
     pub(super) async fn take_back(&self, deadline: Instant) -> Outcome {
-        let report = withdraw(&self.host(), deadline).await;
+        let facts = self.known().and_then(|known| known.facts.clone());
+        // A pass of another process would publish again what it does not see go.
+        let _turn = turn(&self.args.run_dir, Duration::from_millis(300));
+        let report = withdraw(&self.host(), facts, deadline).await;
         let outcome = if report.is_good() { Outcome::Done } else { Outcome::Failed };
         self.say("withdraw", &report);
         tracing::info!("{report}");
@@ -141,10 +148,17 @@ impl<'a> Worker<'a> {
 
     async fn register(&self) -> Performed {
         let host = self.host();
-        // Another pass is at work, and will do it; ours follows to see what is left.
-        let Ok(_turn) = turn(&self.args.run_dir, Duration::ZERO) else {
-            return Performed::with(Outcome::Failed);
-        };
+        // Another pass is at work, and will do it; ours follows to see what is left. One that hangs is passed by.
+        let turn = turn(&self.args.run_dir, Duration::ZERO);
+        if turn.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            let waiting_since = self.waiting_since.get().unwrap_or_else(Instant::now);
+            self.waiting_since.set(Some(waiting_since));
+            if waiting_since.elapsed() < PASS_LIMIT {
+                return Performed::with(Outcome::Failed);
+            }
+            tracing::warn!("another pass is still at work, and is not waited for any longer");
+        }
+        self.waiting_since.set(None);
         let deadline = Instant::now() + PASS_LIMIT;
         let known = async {
             let facts = self.facts(&host, deadline).await.map_err(|failure| vec![failure])?;
@@ -334,7 +348,10 @@ impl Work for Worker<'_> {
             Job::Guard => self.guard(),
             Job::Look => self.look().await,
             Job::Register => self.register().await,
-            Job::Withdraw => Performed::with(self.take_back(Instant::now() + PASS_LIMIT).await),
+            Job::Withdraw => {
+                let outcome = self.take_back(Instant::now() + PASS_LIMIT).await;
+                self.close(&self.host(), outcome == Outcome::Done)
+            }
             Job::Rank => self.set_resolver(Listing::Last).await,
             Job::List => self.set_resolver(Listing::New).await,
             Job::Probe => self.probe().await,

@@ -8,12 +8,14 @@ pub mod rrset;
 pub mod reason;
 
 pub mod address;
+pub mod event;
 pub mod facts;
 pub mod naming;
 pub mod template;
 
 pub mod ledger;
 pub mod ownership;
+pub mod pace;
 pub mod plan;
 
 pub mod detect;

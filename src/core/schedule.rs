@@ -6,44 +6,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::{lease::Lease, trample::Trample};
+pub use super::event::{Ending, Event};
+use super::{pace::Pace, trample::Trample};
 
 /// Time since the agent began.
 pub type Moment = Duration;
-
-/// Everything that wakes the agent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A DHCP client's hook reported.
-    Lease(Lease),
-    /// The kernel has another link or address than before.
-    Network,
-    /// Somebody wrote, replaced or removed the resolver's file: we, or another program.
-    ResolverTouched,
-    /// The metadata say something else about this instance than at the last look.
-    FactsChanged,
-    /// A server in use is silent.
-    ServerSilent,
-    /// The wall clock was set, or the machine slept.
-    ClockStepped,
-    /// The instance is about to end.
-    Ending(Ending),
-    /// It is not about to end any more.
-    EndingRevoked,
-    /// The configuration shall be read again.
-    Reload,
-    /// The agent shall stop.
-    Stop,
-}
-
-/// How EC2 announces that an instance ends (EC2 User Guide, "Instance metadata categories").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// `spot/instance-action`
-    Spot,
-    /// `autoscaling/target-lifecycle-state` is `Terminated`.
-    AutoScaling,
-}
 
 /// What there is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,6 +100,7 @@ pub struct Schedule {
     trample: Trample,
     ending: bool,
     interrupted: Vec<Job>,
+    looks: Pace,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -160,7 +128,14 @@ impl Schedule {
             slots.insert(job, Slot { due: Some(Moment::ZERO), ..Slot::default() });
         }
         slots.insert(Job::Probe, Slot { due: Some(rhythm.probe), ..Slot::default() });
-        Self { rhythm, slots, trample: Trample::default(), ending: false, interrupted: Vec::new() }
+        Self {
+            rhythm,
+            slots,
+            trample: Trample::default(),
+            ending: false,
+            interrupted: Vec::new(),
+            looks: Pace::default(),
+        }
     }
 
     /// Takes an event at `now`; `chance` is from 0 to 1.
@@ -207,10 +182,12 @@ impl Schedule {
             Event::ClockStepped => self.ask_everything(now),
             Event::Ending(_) if self.rhythm.withdraw_at_end && !self.ending => {
                 self.ending = true;
+                self.interrupt(Job::Register);
                 self.ask(Job::Withdraw, now);
             }
             Event::EndingRevoked if self.ending => {
                 self.ending = false;
+                self.interrupt(Job::Withdraw);
                 self.slot(Job::Withdraw).due = None;
                 self.ask(Job::Register, now);
             }
@@ -223,10 +200,17 @@ impl Schedule {
     /// The jobs to begin now; each counts as running until [`done`](Self::done).
     pub fn due(&mut self, now: Moment) -> Vec<Job> {
         let (ending, held) = (self.ending, self.trample.held_until(now));
+        let blocked = self.blocked();
         let mut jobs = Vec::new();
         for (job, slot) in &mut self.slots {
             let Some(due) = slot.due else { continue };
-            if slot.running || due > now {
+            if slot.running || due > now || blocked.contains(job) {
+                continue;
+            }
+            if *job == Job::Look
+                && let Some(until) = self.looks.begin(now)
+            {
+                slot.due = Some(until);
                 continue;
             }
             match held {
@@ -237,8 +221,8 @@ impl Schedule {
                 _ => {}
             }
             slot.due = None;
-            // The records of an instance that ends are gone or going.
-            if *job == Job::Register && ending {
+            // The records of an instance that ends are gone or going; those of one that does not end stay.
+            if (*job == Job::Register && ending) || (*job == Job::Withdraw && !ending) {
                 continue;
             }
             slot.running = true;
@@ -288,11 +272,26 @@ impl Schedule {
         }
     }
 
+    /// Jobs that wait for the end of another: what one publishes the other takes back.
+    fn blocked(&self) -> Vec<Job> {
+        let runs = |job: Job| self.slots.get(&job).is_some_and(|slot| slot.running);
+        let mut blocked = Vec::new();
+        if runs(Job::Withdraw) {
+            blocked.push(Job::Register);
+        }
+        if runs(Job::Register) {
+            blocked.push(Job::Withdraw);
+        }
+        blocked
+    }
+
     /// When the next job is due; `None` while all wait for events or for the end of what runs.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        let waiting = self.slots.values().filter(|slot| !slot.running);
-        waiting.filter_map(|slot| slot.due).min()
+        let blocked = self.blocked();
+        let waiting =
+            self.slots.iter().filter(|(job, slot)| !slot.running && !blocked.contains(job));
+        waiting.filter_map(|(_, slot)| slot.due).min()
     }
 
     /// Whether another program is left alone with the resolver's file at `now`.
@@ -339,7 +338,8 @@ impl Schedule {
 
     fn ask_if_failed(&mut self, job: Job, now: Moment) {
         let slot = self.slot(job);
-        if slot.failures > 0 || slot.running {
+        // A network that comes back makes no throttled call less.
+        if slot.doublings == 0 && (slot.failures > 0 || slot.running) {
             self.ask(job, now);
         }
     }
@@ -389,6 +389,7 @@ const SOON: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::lease::Lease;
 
     const HALF: f64 = 0.5;
 
@@ -618,6 +619,36 @@ mod tests {
             None,
             "once"
         );
+    }
+
+    #[test]
+    fn what_publishes_and_what_takes_back_are_never_at_work_together() {
+        let mut schedule = settled();
+        schedule.on(&lease("BOUND", "10.0.0.2", "10.0.0.1"), seconds(1), HALF);
+        assert_eq!(schedule.due(seconds(1)), [Job::Register]);
+        schedule.on(&Event::Ending(Ending::Spot), seconds(1), HALF);
+        assert_eq!(schedule.take_interrupted(), [Job::Register]);
+        assert_eq!(schedule.due(seconds(1)), []);
+        assert!(schedule.next_deadline().is_some_and(|next| next > seconds(1)), "no busy loop");
+        schedule.done(Job::Register, Outcome::Interrupted, seconds(2), HALF);
+        assert_eq!(schedule.due(seconds(2)), [Job::Withdraw]);
+        schedule.on(&Event::EndingRevoked, seconds(2), HALF);
+        assert_eq!(schedule.take_interrupted(), [Job::Withdraw]);
+        assert_eq!(schedule.due(seconds(2)), []);
+        schedule.done(Job::Withdraw, Outcome::Interrupted, seconds(3), HALF);
+        assert_eq!(schedule.due(seconds(3)), [Job::Register]);
+    }
+
+    #[test]
+    fn a_network_that_comes_back_makes_no_call_that_was_throttled() {
+        let mut schedule = settled();
+        schedule.on(&Event::ClockStepped, seconds(1), HALF);
+        for job in schedule.due(seconds(1)) {
+            let outcome = if job == Job::List { Outcome::Throttled } else { Outcome::Done };
+            schedule.done(job, outcome, seconds(1), HALF);
+        }
+        schedule.on(&Event::Network, seconds(2), HALF);
+        assert_eq!(schedule.due(seconds(2)), [Job::Look]);
     }
 
     /// Of DescribeInstances with a filter EC2 gives an account 100 calls at once and 20 more each second (EC2 API Reference,

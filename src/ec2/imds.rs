@@ -22,7 +22,7 @@ use tokio::{
 use crate::{ports::error::FactError, sys::clock::jitter};
 
 /// The metadata schema that is asked for: the first with instance tags.
-pub const SCHEMA: &str = "2021-03-23";
+pub const SCHEMA: &str = "2021-07-15";
 
 /// What the service said about one item.
 #[derive(Clone, Debug, PartialEq, Eq)]

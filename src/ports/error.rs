@@ -127,7 +127,7 @@ impl Situation for DirectoryError {
     fn disposition(&self) -> Disposition {
         match self {
             Self::NotAuthorized { .. } => Disposition::Hold,
-            Self::Throttled { .. } => Disposition::Ease { after: Duration::from_secs(1) },
+            Self::Throttled { .. } => Disposition::Ease { after: Duration::from_secs(5) },
             Self::Failed { .. } | Self::NoCredentials { .. } => {
                 Disposition::Retry { after: Duration::from_millis(500) }
             }

@@ -5,6 +5,7 @@
 //! lock on the file itself would be lost with the rename that replaces it.
 
 pub mod last_pass;
+pub mod managed;
 pub mod trampled;
 pub mod v1;
 

@@ -36,7 +36,7 @@ fn of_jobs(jobs: &str) -> Option<Shutdown> {
     })
 }
 
-const PATIENCE: Duration = Duration::from_millis(300);
+const PATIENCE: Duration = Duration::from_millis(700);
 
 #[cfg(test)]
 mod tests {

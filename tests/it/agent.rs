@@ -351,12 +351,31 @@ fn records_go_when_the_end_of_the_instance_is_announced_and_stay_gone() {
     let agent = home.settled();
     home.lab.world.update_instance(US, |host| host.spot_action = Some(spot()));
     until("the name goes", || home.published().is_empty());
+    let status = agent.told(|text| text.starts_with("STATUS=nothing published"));
+    assert!(status.contains("resolvers"), "{status}");
     home.report("reason=BOUND interface=eth0 new_ip_address=10.0.1.23");
     home.lab.world.update_instance(US, |host| {
         host.tags.insert("Name".into(), "web-2".into());
     });
     std::thread::sleep(Duration::from_millis(1500));
     assert!(dig(home.server.addr(), "web-2.corp.internal.", "A").is_empty(), "{}", agent.log());
+}
+
+#[test]
+fn records_go_when_the_auto_scaling_group_ends_the_instance_and_are_not_made_by_an_agent_that_starts_then()
+ {
+    let home = Home::new();
+    let agent = home.settled();
+    home.lab.world.update_instance(US, |host| {
+        host.target_lifecycle_state = Some("Terminated".to_owned());
+    });
+    until("the name goes", || home.published().is_empty());
+    agent.stop();
+    let agent = home.start();
+    until("it has withdrawn", || agent.log().matches("ends job=Withdraw").count() == 2);
+    assert!(home.published().is_empty(), "{}", agent.log());
+    home.lab.world.update_instance(US, |host| host.target_lifecycle_state = None);
+    until("it is published again", || home.published() == ["10.0.1.23"]);
 }
 
 fn spot() -> SpotAction {

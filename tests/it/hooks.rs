@@ -175,16 +175,16 @@ fn variables(path: &Path) -> BTreeMap<String, String> {
 fn managed() -> Host {
     let host = Host::new();
     fs::write(host.path("resolv.conf"), format!("{MARKER}\nnameserver 10.0.0.2\n")).unwrap();
-    fs::write(host.path("run/tagalong/last-pass.json"), "{}").unwrap();
+    fs::write(host.path("run/tagalong/resolver"), "{}").unwrap();
     host
 }
 
 #[test]
 fn dhclients_own_function_is_kept_away_from_a_file_that_we_manage_and_from_no_other() {
     let unmanaged = Host::new();
-    fs::write(unmanaged.path("run/tagalong/last-pass.json"), "{}").unwrap();
+    fs::write(unmanaged.path("run/tagalong/resolver"), "{}").unwrap();
     let of_last_boot = managed();
-    fs::remove_file(of_last_boot.path("run/tagalong/last-pass.json")).unwrap();
+    fs::remove_file(of_last_boot.path("run/tagalong/resolver")).unwrap();
     let empty = managed();
     fs::write(empty.path("resolv.conf"), "").unwrap();
     for shell in SHELLS {

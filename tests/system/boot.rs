@@ -1,6 +1,6 @@
 //! A host from its first boot to its last shutdown.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{collections::BTreeSet, net::Ipv4Addr, time::Instant};
 
 use sandbox::fault::{Fault, Service};
 
@@ -11,7 +11,8 @@ use crate::{
 
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 3);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
-const MORE: &str = "[lifecycle]\nwithdraw = [\"poweroff\"]\n[discovery]\nrefresh = \"5s\"\n";
+/// Of what changes in the metadata only an event of the network or of a hook tells in the time of a test.
+const MORE: &str = "[lifecycle]\nwithdraw = [\"poweroff\"]\n[discovery]\nrefresh = \"5s\"\n[metadata]\nrefresh = \"1h\"\n";
 
 fn is_published(machine: &Machine, address: Ipv4Addr) -> bool {
     machine.vpc.published(NAME) == [address.to_string()]
@@ -75,7 +76,13 @@ fn first_boot(machine: &mut Machine) {
     assert_eq!(machine.ask("cloud-init status").trim(), "status: done");
     assert!(machine.ask("cloud-init schema --system").contains("Valid cloud-config"));
     assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
-    assert_eq!(machine.ask("systemctl --failed --plain --no-legend"), "");
+    // Others' units are the container's affair.
+    let failed = machine.ask("systemctl --failed --plain --no-legend");
+    assert!(!failed.contains("tagalong") && !failed.contains("cloud"), "{failed}");
+    let before = machine.ask("systemctl show --value --property=Before tagalong");
+    let before = before.split_whitespace().collect::<BTreeSet<_>>();
+    // Nothing else waits for it.
+    assert_eq!(before, BTreeSet::from(["multi-user.target", "shutdown.target"]));
 }
 
 fn follows_the_servers(machine: &Machine) {

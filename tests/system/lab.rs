@@ -4,7 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead as _, BufReader},
+    io::{self, BufRead as _, BufReader, Write as _},
     net::{Ipv4Addr, SocketAddr},
     os::fd::AsFd as _,
     path::{Path, PathBuf},
@@ -47,11 +47,21 @@ pub(crate) const KEY: &str = "key \"agent-key\" {\n\talgorithm hmac-sha256;\n\ts
 
 /// Whether whole hosts can be made here; says so if not.
 pub(crate) fn can_run(test: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("NOT RUN: {test} needs root, for network namespaces");
+    let works = |program: &str, arguments: &[&str]| {
+        Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+    };
+    let can = rustix::process::geteuid().is_root()
+        && works("unshare", &["--net", "--mount", "true"])
+        && works("ip", &["netns", "list"]);
+    if !can {
+        say(&format!("NOT RUN: {test} needs root, and network namespaces"));
     }
-    root
+    can
+}
+
+/// Says it past the test's own output, which nobody sees when it passes.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 /// A network namespace; it goes with this.

@@ -190,6 +190,7 @@ fn a_renewal_with_agent_servers_and_metadata_dead_or_the_agent_stopped_goes_thro
         sandbox::fault::Service::Imds,
         sandbox::fault::Fault { drop: true, ..sandbox::fault::Fault::default() },
     );
+    let dead = host.vpc.kill_primary();
     host.dhclient();
     let renewals = |host: &Host| host.log(INTERFACE).matches("bound to").count();
     let before = renewals(&host);
@@ -198,6 +199,8 @@ fn a_renewal_with_agent_servers_and_metadata_dead_or_the_agent_stopped_goes_thro
     let report = host.read(&format!("/run/tagalong/hook/{INTERFACE}:4"));
     assert!(report.contains("reason=RENEW"), "{report}");
     host.vpc.world.faults().clear();
+    drop(dead);
+    host.vpc.respawn_primary();
     host.agent("");
     until("an agent that comes late publishes", || {
         host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, until, until_within},
+    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, say, until, until_within},
 };
 
 /// How an instance is set up.
@@ -59,7 +59,7 @@ impl Shape {
                 Err(_) => "needs systemd-nspawn",
             }
         };
-        eprintln!("NOT RUN: {test} {why}");
+        say(&format!("NOT RUN: {test} {why}"));
         false
     }
 }

@@ -5,7 +5,7 @@ use std::{net::Ipv4Addr, time::Instant};
 use sandbox::fault::Service;
 
 use crate::{
-    lab::{Hooks, Host, can_run, until},
+    lab::{Hooks, Host, can_run, say, until},
     lookups::Lookups,
 };
 
@@ -70,7 +70,9 @@ fn a_clock_that_is_set_has_everything_looked_at_anew() {
     let before = looks(&host);
     // To what it is: for the kernel that is a step like any other, and for everybody else on this machine none.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    rustix::time::clock_settime(rustix::time::ClockId::Realtime, now).unwrap();
+    if rustix::time::clock_settime(rustix::time::ClockId::Realtime, now).is_err() {
+        return say("NOT RUN: a clock that is set needs the right to set it");
+    }
     until("it looks again", || looks(&host) > before);
     assert!(host.log("agent").contains("event=Some(ClockStepped)"));
 }

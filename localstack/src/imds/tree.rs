@@ -12,7 +12,7 @@ use crate::{
     world::{Account, State},
 };
 
-use super::TAGS_SINCE;
+use super::{TAGS_SINCE, TARGET_LIFECYCLE_STATE_SINCE};
 
 /// A directory, or what a path ends in.
 #[derive(Debug)]
@@ -94,7 +94,10 @@ fn meta_data(state: &mut State, instance: &Instance, version: &str) -> Node {
         LifeCycle::OnDemand => "on-demand",
         LifeCycle::Spot => "spot",
     };
-    let target = instance.target_lifecycle_state.as_ref();
+    let target = instance
+        .target_lifecycle_state
+        .as_ref()
+        .filter(|_| version >= TARGET_LIFECYCLE_STATE_SINCE);
     let tags = (instance.metadata_tags && version >= TAGS_SINCE).then(|| {
         let tags =
             instance.tags.iter().fold(directory(), |tags, (key, value)| tags.with(key, value));

@@ -21,7 +21,7 @@ use crate::{
     },
     ports::{Clock as _, Failure, Prober as _, ResolverManager},
     resolver::{self, health::SoaProber},
-    store::trampled::difference,
+    store::{managed, trampled::difference},
     sys::clock::SystemClock,
 };
 
@@ -42,6 +42,9 @@ impl Worker<'_> {
         };
         let manager = known.config.resolver.manager;
         let needs_list = known.config.backends.keys().any(|name| known.needs_discovery(name));
+        if manager == Manager::None {
+            self.leave_the_resolver_alone();
+        }
         if manager == Manager::None && !needs_list {
             return Performed::with(Outcome::Done);
         }
@@ -55,9 +58,11 @@ impl Worker<'_> {
         let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
         let places = Places::of(self.args);
         let resolved = resolve(&host, &known, &places, listed, Mode::Apply).await;
-        if resolved.wanted.is_some() {
-            self.wanted.borrow_mut().clone_from(&resolved.wanted);
-        }
+        // Where nobody serves, whatever another program writes can only be better.
+        self.wanted.borrow_mut().clone_from(&resolved.wanted);
+        let usable = resolved.ranking.usable.iter().map(|ranked| ranked.server.address.ip());
+        let usable = usable.collect::<BTreeSet<_>>();
+        self.silent.borrow_mut().retain(|address| !usable.contains(address));
         if matches!(resolved.action, Action::Written { .. }) {
             self.silent.borrow_mut().clear();
             tracing::info!(
@@ -74,6 +79,12 @@ impl Worker<'_> {
             return Performed { outcome: Outcome::Throttled, ..performed };
         }
         performed
+    }
+
+    /// From now on it is others', and the clients' hooks do not keep them away.
+    pub(in crate::cli) fn leave_the_resolver_alone(&self) {
+        *self.wanted.borrow_mut() = None;
+        let _ = managed::set(&self.args.run_dir, false);
     }
 
     /// Puts the file back if another program changed it.
