@@ -21,7 +21,10 @@ use super::{
     wiring::{Host, deadline, on_host, settings},
 };
 use crate::{
-    agent::report::{Inputs, Report},
+    agent::{
+        report::{Inputs, Report},
+        resolution::Resolved,
+    },
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
     store::{Access, last_pass::LastPass, managed},
@@ -110,8 +113,9 @@ fn finish(args: &Args, report: &Report) -> Code {
 
 /// Leaves what `status` and the hooks of DHCP clients are to know.
 pub(super) fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
-    if let Some(resolved) = &report.resolved {
-        managed::set(run_dir, resolved.is_managed())?;
+    // Not taken away where nobody answers: the network may be gone for a moment, and the client is about to be asked.
+    if report.resolved.as_ref().is_some_and(Resolved::is_managed) {
+        managed::set(run_dir, true)?;
     }
     let before = LastPass::load(run_dir).unwrap_or_default();
     let Inputs { metadata, tags, servers } = report.inputs;

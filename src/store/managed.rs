@@ -1,5 +1,6 @@
-//! The file in the run directory that tells the hooks of DHCP clients to keep away from resolv.conf. It stands only while there are
-//! servers in it that have answered a probe, and ends with the boot; without it every client does as it always did.
+//! The file in the run directory that tells the hooks of DHCP clients to keep away from resolv.conf. It stands from the
+//! first time in a boot that servers which had answered were set, until the agent is stopped or shall leave the resolver alone; without it
+//! every client does as it always did.
 
 use std::{
     fs, io,

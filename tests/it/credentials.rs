@@ -14,7 +14,7 @@ use crate::{
     support::{Lab, Started, US, fleet_server},
 };
 
-const LIST: &str = "/2021-03-23/meta-data/iam/security-credentials/";
+const LIST: &str = "/2021-07-15/meta-data/iam/security-credentials/";
 const PATIENCE: Patience =
     Patience { attempts: 4, limit: Duration::from_millis(300), backoff: Duration::from_millis(20) };
 

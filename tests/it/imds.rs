@@ -82,7 +82,7 @@ fn one_session_token_is_had_by_put_and_no_request_is_made_without() {
         ("PUT", "/latest/api/token")
     );
     assert!(requests[1..].iter().all(|one| one.method == "GET"), "{requests:?}");
-    assert!(requests[1..].iter().all(|one| one.target.starts_with("/2021-03-23/")), "{requests:?}");
+    assert!(requests[1..].iter().all(|one| one.target.starts_with("/2021-07-15/")), "{requests:?}");
     // A request without a token, which is version 1, would be a 401 here.
     assert!(requests.iter().all(|one| matches!(one.status, Some(200 | 404))), "{requests:?}");
 }
@@ -171,7 +171,7 @@ fn an_item_that_is_unknown_is_no_address_less_and_no_half_a_name() {
             fail_items(&lab, item, None);
             let path = item.trim_end_matches('/');
             let run = lab.tagalong(&["once", "--deadline", "2s"]).expect_code(1);
-            run.says(&["answered 500 for /2021-03-23/", path]);
+            run.says(&["answered 500 for /2021-07-15/", path]);
             assert_eq!(stands(), before, "{item}");
             let tries = asked(&lab).into_iter().filter(|one| one.target.contains(path));
             assert!(tries.count() > 1, "{item} is asked for again");

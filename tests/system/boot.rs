@@ -37,6 +37,12 @@ fn amazon_linux_2023_is_named_at_boot_follows_its_lease_keeps_its_name_over_a_re
         let mut machine = Machine::new(Shape::AmazonLinux2023, MORE);
         first_boot(&mut machine);
         follows_its_lease(&machine);
+        assert_eq!(machine.ask("ls /run/tagalong/hook"), "", "rtnetlink alone");
+        // As networkd-dispatcher calls it, where that is installed.
+        machine
+            .ask("IFACE=ens5 STATE=routable /usr/lib/networkd-dispatcher/routable.d/90-tagalong");
+        let report = machine.ask("cat /run/tagalong/hook/ens5:4");
+        assert!(report.starts_with("reason=BOUND\ninterface=ens5\n"), "{report}");
         is_switched_off(&mut machine);
     }
 }
@@ -50,6 +56,12 @@ fn a_host_of_network_manager_that_leaves_resolv_conf_alone_follows_servers_and_a
         first_boot(&mut machine);
         follows_the_servers(&machine);
         follows_its_lease(&machine);
+        let reports = "cat /run/tagalong/hook/* 2>/dev/null || :";
+        assert!(!machine.ask(reports).contains(&OTHER.to_string()), "no dispatcher reported it");
+        machine.ask("nmcli device reapply ens5");
+        until("what the dispatcher is told is reported", || {
+            machine.ask(reports).contains("reason=BOUND\ninterface=ens5\n")
+        });
     }
 }
 

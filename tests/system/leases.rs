@@ -9,6 +9,7 @@ use crate::lab::{
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
 
+const MARKER: &str = "# Managed by tagalong: the fleet's living DNS servers, found by EC2 tag. Edits of `nameserver` do not last.";
 const THIRD: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 151);
 const SECOND_NAME: &str = "web-1-second.corp.internal";
 
@@ -50,6 +51,25 @@ fn follows(hooks: Hooks) {
         let report = host.read(&format!("/run/tagalong/hook/{INTERFACE}:4"));
         assert!(report.contains(&format!("new={OTHER}")), "{report}");
     }
+}
+
+#[test]
+fn a_network_that_comes_late_finds_an_agent_that_publishes_and_a_client_that_may_still_set_the_resolver()
+ {
+    if !can_run("a network that comes late") {
+        return;
+    }
+    let mut host = Host::new("", Hooks::Installed);
+    // What the last boot left, of servers that are gone.
+    let dead = "nameserver 10.66.0.9\n";
+    host.write("/etc/resolv.conf", &format!("{MARKER}\n{dead}"));
+    host.agent("");
+    until("it has listed in vain", || host.log("agent").contains("ends job=List outcome=Failed"));
+    assert!(host.read("/etc/resolv.conf").contains(dead), "nothing better is known");
+    host.dhclient();
+    until("it is published", || host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]);
+    let file = host.read("/etc/resolv.conf");
+    assert!(file.contains(&format!("nameserver {ROUTER}\n")) && !file.contains(dead), "{file}");
 }
 
 #[test]

@@ -27,10 +27,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Addresses that leases have lost, and that no interface has.
+    /// Addresses that leases have lost, and that no interface has, as far as the kernel has told.
     pub(super) fn lost(&self) -> BTreeSet<IpAddr> {
         let lost = self.hooks.leases().into_iter().filter_map(|lease| lease.lost());
-        lost.filter(|address| self.addresses.has(*address) != Some(true)).collect()
+        lost.filter(|address| self.addresses.has(*address) == Some(false)).collect()
     }
 
     /// An address that a lease gave to one of EC2's interfaces, and that the facts do not have.
