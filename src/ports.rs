@@ -82,14 +82,17 @@ pub trait Backend: Send + Sync {
     fn place(&self) -> String;
 }
 
-/// Whatever owns the host's resolver.
+/// Whatever owns the host's resolver; all of them speak in the words of resolv.conf(5).
+#[async_trait]
 pub trait ResolverManager: Send + Sync {
-    /// What the resolver uses now; `None` when nothing is configured.
-    fn current(&self) -> Result<Option<ResolvConf>, ResolverError>;
+    /// What the resolver uses now; empty when nothing is configured.
+    async fn current(&self) -> Result<ResolvConf, ResolverError>;
+    /// What `current` is once `wanted` is applied: the same when nothing is to be done.
+    fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf;
     /// Makes it use what is wanted. What is there before is kept for [`restore`](Self::restore), unless something is kept.
-    fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError>;
+    async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError>;
     /// Gives back what was found before the first [`apply`](Self::apply); `false` when nothing was ever taken.
-    fn restore(&self) -> Result<bool, ResolverError>;
+    async fn restore(&self) -> Result<bool, ResolverError>;
     /// Who it is, and how that was found out.
     fn verdict(&self) -> &Verdict;
 }

@@ -12,7 +12,7 @@ use crate::{
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
         servers::{Health, Here, NameServer, Ranked, Ranking, rank},
     },
-    ports::{Clock, Failure, Prober, ResolverManager},
+    ports::{Clock, Failure, Prober, ResolverManager, error::ResolverError},
 };
 
 /// What the resolver shall use.
@@ -133,13 +133,12 @@ impl Resolution<'_> {
     /// The whole journey.
     pub async fn run(&self, mode: Mode) -> Resolved {
         let mut outcome = Resolved::default();
-        let verdict = self.manager.verdict();
-        let clues = verdict.because.iter().map(ToString::to_string).collect::<Vec<_>>().join(" · ");
-        outcome.owner = format!("{} because: {clues}", verdict.owner);
-        let current = match self.manager.current() {
-            Ok(current) => current.unwrap_or_default(),
+        let owner = self.manager.verdict().owner;
+        outcome.owner = format!("{owner} because: {}", self.clues());
+        let current = match self.manager.current().await {
+            Ok(current) => current,
             Err(error) => {
-                outcome.failures.push(Failure::of(&error));
+                outcome.failures.push(self.failure(&error));
                 return outcome;
             }
         };
@@ -165,7 +164,7 @@ impl Resolution<'_> {
         };
         outcome.wanted.clone_from(&wanted);
         if let Some(wanted) = wanted {
-            self.hand_over(&current, &wanted, mode, &mut outcome)
+            self.hand_over(&current, &wanted, mode, &mut outcome).await;
         } else {
             outcome.action = Action::Kept(otherwise);
             if listed.is_empty() && outcome.failures.is_empty() {
@@ -178,6 +177,18 @@ impl Resolution<'_> {
             }
         }
         outcome
+    }
+
+    /// What its owner says against it, and how it was found to be the owner.
+    fn failure(&self, error: &ResolverError) -> Failure {
+        let mut failure = Failure::of(error);
+        failure.hints.insert(0, format!("seen: {}", self.clues()));
+        failure
+    }
+
+    fn clues(&self) -> String {
+        let because = &self.manager.verdict().because;
+        because.iter().map(ToString::to_string).collect::<Vec<_>>().join(" · ")
     }
 
     /// The servers to choose from: the list, or the last good one when there is none, or an empty one.
@@ -251,27 +262,37 @@ impl Resolution<'_> {
         Some(wanted)
     }
 
-    fn hand_over(&self, current: &ResolvConf, wanted: &Wanted, mode: Mode, outcome: &mut Resolved) {
-        if current.says(wanted) {
+    async fn hand_over(
+        &self,
+        current: &ResolvConf,
+        wanted: &Wanted,
+        mode: Mode,
+        outcome: &mut Resolved,
+    ) {
+        let after = self.manager.becomes(current, wanted);
+        let owner = self.manager.verdict().owner;
+        if after == *current {
             outcome.action = Action::Unchanged;
             return;
         }
-        if mode == Mode::Apply
-            && let Err(error) = self.manager.apply(wanted)
-        {
-            outcome.failures.push(Failure::of(&error));
-            // Set all the same: only what was there before could not be kept.
-            let stands =
-                self.manager.current().ok().flatten().is_some_and(|file| file.says(wanted));
+        if mode == Mode::Apply {
+            let told = self.manager.apply(wanted).await;
+            let now = self.manager.current().await;
+            let stands = now.is_ok_and(|now| self.manager.becomes(&now, wanted) == now);
+            match told {
+                // Set all the same, it may be: only what was there before could not be kept.
+                Err(error) => outcome.failures.push(self.failure(&error)),
+                Ok(()) if !stands => {
+                    outcome.failures.push(self.failure(&ResolverError::Ignored { owner }));
+                }
+                Ok(()) => {}
+            }
             if !stands {
                 return;
             }
         }
         outcome.in_use.clone_from(&wanted.nameservers);
-        outcome.action = Action::Written {
-            before: current.to_string(),
-            after: current.with(wanted).to_string(),
-        };
+        outcome.action = Action::Written { before: current.to_string(), after: after.to_string() };
         tracing::info!(servers = ?wanted.nameservers, because = %reasons(&outcome.ranking), "resolver set");
     }
 }

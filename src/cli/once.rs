@@ -28,30 +28,24 @@ use crate::{
     config::{Fallback, Manager},
     core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
     ports::{Clock as _, Failure, Situation as _},
-    resolver::{self, health::SoaProber},
+    resolver::{Resolvers, health::SoaProber},
     sys::clock::SystemClock,
 };
 
-/// Where a pass works.
-#[derive(Clone, Debug)]
-pub(super) struct Places {
-    pub(super) root: std::path::PathBuf,
-    pub(super) state: std::path::PathBuf,
-}
-
-impl Places {
-    pub(super) fn of(args: &Args) -> Self {
-        Self { root: args.root.clone(), state: args.state_dir.clone() }
-    }
+/// Whoever owns the resolver of the host that the command line names.
+pub(super) fn resolvers(args: &Args) -> Resolvers {
+    Resolvers::of(&args.root, &args.state_dir, &args.run_dir)
 }
 
 pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
-    let places = Places::of(args);
-    carry_out(args, limit, started, async move |host, deadline| both(host, &places, deadline).await)
+    let resolvers = resolvers(args);
+    carry_out(args, limit, started, async move |host, deadline| {
+        both(host, &resolvers, deadline).await
+    })
 }
 
 /// Registers and resolves side by side. The resolver does not wait long for facts: its last good list needs none.
-async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) -> Report {
+async fn both(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Instant) -> Report {
     let facts = async { host.facts(deadline).await.map(Arc::new).map_err(Arc::new) }.shared();
     let known = async {
         let facts = facts.clone().await;
@@ -102,7 +96,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
                 None => host.complete(None).ok(),
             };
             if let Some(so_far) = so_far {
-                let outcome = resolve(host, &so_far, places, Err(late.clone()), Mode::Apply);
+                let outcome = resolve(host, &so_far, resolvers, Err(late.clone()), Mode::Apply);
                 blind = timeout_at(deadline, outcome).await.ok();
             }
             if let (Err(why), Some(blind)) = (listed.clone().await, &mut blind) {
@@ -112,7 +106,7 @@ async fn both(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
         }
         match known.clone().await.as_ref() {
             Ok((known, _)) => {
-                let outcome = resolve(host, known, places, listed.clone().await, Mode::Apply);
+                let outcome = resolve(host, known, resolvers, listed.clone().await, Mode::Apply);
                 Some(timeout_at(deadline, outcome).await.ok().or(blind).unwrap_or_else(|| {
                     Resolved { failures: vec![out_of_time("a DNS server")], ..Resolved::default() }
                 }))
@@ -279,11 +273,11 @@ pub(super) fn open(
 pub(super) async fn resolve(
     host: &Host<'_>,
     known: &Known,
-    places: &Places,
+    resolvers: &Resolvers,
     listed: Result<Vec<NameServer>, Failure>,
     mode: Mode,
 ) -> Resolved {
-    let manager = match resolver::open(known.config.resolver.manager, &places.root, &places.state) {
+    let manager = match resolvers.open(known.config.resolver.manager).await {
         Ok(Some(manager)) => manager,
         Ok(None) => return Resolved { action: Action::Unmanaged, ..Resolved::default() },
         Err(error) => {

@@ -13,7 +13,7 @@ use super::{
     Code,
     args::Args,
     known::{Known, Wishes},
-    once::{LIST_PATIENCE, Places, backends, open, resolve},
+    once::{LIST_PATIENCE, backends, open, resolve, resolvers},
     print,
     wiring::{Host, deadline, on_host, refused, settings},
 };
@@ -32,6 +32,7 @@ use crate::{
     },
     ec2::imds::Patience,
     ports::Failure,
+    resolver::Resolvers,
     store::Access,
     sys::clock::SystemClock,
 };
@@ -47,11 +48,11 @@ struct Found {
 
 pub(super) fn run(args: &Args, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
-    let places = Places::of(args);
+    let resolvers = resolvers(args);
     let deadline = deadline(started, LIMIT);
     let outcome =
-        on_host(settings, &places.state, Access::ReadOnly, Patience::default(), async |host| {
-            find(host, &places, deadline).await
+        on_host(settings, &args.state_dir, Access::ReadOnly, Patience::default(), async |host| {
+            find(host, &resolvers, deadline).await
         });
     let found = match outcome {
         Ok((mut found, notices)) => {
@@ -63,7 +64,7 @@ pub(super) fn run(args: &Args, started: Instant) -> Code {
     show(args, &found)
 }
 
-async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) -> Found {
+async fn find(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Instant) -> Found {
     let mut found = Found::default();
     let facts = match host.facts(deadline).await {
         Ok(facts) => facts,
@@ -104,7 +105,8 @@ async fn find(host: &Host<'_>, places: &Places, deadline: tokio::time::Instant) 
             plan_of(host, known, name, wishes, owner, listed, deadline).await
         }
     });
-    let resolve = async { resolve(host, &known, places, listed.clone().await, Mode::Plan).await };
+    let resolve =
+        async { resolve(host, &known, resolvers, listed.clone().await, Mode::Plan).await };
     let (plans, resolved) = tokio::join!(join_all(plans), resolve);
     for plan in plans {
         match plan {

@@ -1,16 +1,14 @@
 //! `tagalong restore`: the resolver as it was found before tagalong first set it; what a package does when it is removed.
 
-use super::{Code, args::Args, once::Places, print};
-use crate::{config::Manager, ports::Failure, resolver, store::managed};
+use super::{Code, args::Args, once::resolvers, print};
+use crate::{ports::Failure, store::managed};
 
 pub(super) fn run(args: &Args) -> Code {
-    let Places { root, state } = Places::of(args);
-    // Only the file is ever set, and the file says itself whether it is ours.
-    let manager = match resolver::open(Manager::ResolvConf, &root, &state) {
-        Ok(Some(manager)) => manager,
-        Ok(None) => return Code::Done,
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
         Err(error) => {
-            print::failure(&Failure::of(&error));
+            print::error(format!("no runtime: {error}"));
             return Code::Failed;
         }
     };
@@ -19,18 +17,22 @@ pub(super) fn run(args: &Args) -> Code {
             "the hooks of DHCP clients still keep away from resolv.conf: {error}"
         ));
     }
-    match manager.restore() {
-        Ok(true) => {
-            print::data("resolv.conf is as it was found");
-            Code::Done
-        }
-        Ok(false) => {
-            print::data("nothing of ours is in resolv.conf, or nothing was found before");
-            Code::Done
-        }
-        Err(error) => {
-            print::failure(&Failure::of(&error));
-            Code::Failed
+    let mut code = Code::Done;
+    let mut given_back = Vec::new();
+    for (owner, outcome) in runtime.block_on(resolvers(args).restore()) {
+        match outcome {
+            Ok(true) => given_back.push(owner.to_string()),
+            Ok(false) => {}
+            Err(error) => {
+                print::failure(&Failure::of(&error));
+                code = Code::Failed;
+            }
         }
     }
+    if !given_back.is_empty() {
+        print::data(format!("the resolver is as it was found: {}", given_back.join(", ")));
+    } else if code == Code::Done {
+        print::data("nothing of ours is in the resolver, or nothing was found before");
+    }
+    code
 }

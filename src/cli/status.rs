@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{
     Code,
     args::Args,
-    once::{Places, resolve},
+    once::{resolve, resolvers},
     print,
     wiring::{on_host, refused, settings},
 };
@@ -95,14 +95,14 @@ struct ResolverStatus {
 
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
-    let places = Places::of(args);
+    let resolvers = resolvers(args);
     let outcome =
-        on_host(settings, &places.state, Access::ReadOnly, Patience::default(), async |host| {
+        on_host(settings, &args.state_dir, Access::ReadOnly, Patience::default(), async |host| {
             let known = host.complete(None).map_err(|errors| refused(&errors))?;
             let ledger = host.notebook.ledger();
             let listed =
                 ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
-            let resolved = resolve(host, &known, &places, Ok(listed), Mode::Plan).await;
+            let resolved = resolve(host, &known, &resolvers, Ok(listed), Mode::Plan).await;
             Ok((ledger, resolved))
         });
     let (ledger, resolved) = match outcome {

@@ -14,13 +14,13 @@ use std::{
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use tokio::time::Instant;
+use tokio::{sync::Mutex, time::Instant};
 
 use self::resolver::Listing;
 use super::{
     args::Args,
     known::Known,
-    once::register_all,
+    once::{register_all, resolvers},
     pass::{leave, turn},
     wiring::{Host, read, refused},
     withdraw::withdraw,
@@ -46,6 +46,7 @@ use crate::{
     ec2::imds::Patience,
     event::{hook::Hooks, network::Addresses},
     ports::Failure,
+    resolver::Resolvers,
     store::trampled::Trampled,
     sys::shutdown::Shutdown,
 };
@@ -54,6 +55,7 @@ use crate::{
 pub(super) struct Worker<'a> {
     args: &'a Args,
     notebook: &'a Notebook<'a>,
+    resolvers: Resolvers,
     hooks: Hooks,
     addresses: Addresses,
     host: RefCell<Rc<Host<'a>>>,
@@ -69,6 +71,8 @@ pub(super) struct Worker<'a> {
     given_up: RefCell<BTreeSet<IpAddr>>,
     /// What the resolver was set to say.
     wanted: RefCell<Option<Wanted>>,
+    /// Held while the resolver is set.
+    setting: Mutex<()>,
     silent: RefCell<BTreeSet<IpAddr>>,
     trampled: RefCell<Trampled>,
     /// How the parts stand.
@@ -90,6 +94,7 @@ impl<'a> Worker<'a> {
         Ok(Self {
             args,
             notebook,
+            resolvers: resolvers(args),
             hooks: Hooks::in_run_dir(&args.run_dir),
             addresses,
             host: RefCell::new(Rc::new(host)),
@@ -100,6 +105,7 @@ impl<'a> Worker<'a> {
             ending: Cell::default(),
             given_up: RefCell::default(),
             wanted: RefCell::default(),
+            setting: Mutex::default(),
             silent: RefCell::default(),
             trampled: RefCell::default(),
             report: RefCell::default(),
@@ -345,7 +351,7 @@ impl Work for Worker<'_> {
     async fn perform(&self, job: Job) -> Performed {
         match job {
             Job::Reload => self.reload(),
-            Job::Guard => self.guard(),
+            Job::Guard => self.guard().await,
             Job::Look => self.look().await,
             Job::Register => self.register().await,
             Job::Withdraw => {

@@ -171,7 +171,7 @@ pub const KEYS: &[Key] = &[
         "resolver.manager",
         Form::Text,
         "\"auto\"",
-        "auto, resolv-conf, systemd-resolved, networkmanager, resolvconf, none; this version sets resolv-conf only",
+        "auto, resolv-conf, systemd-resolved, networkmanager, resolvconf, none",
     ),
     key("resolver.search", Form::List, "[]", "the search list; empty leaves the file's own"),
     key(

@@ -11,6 +11,63 @@ pub struct HostProbe {
     pub link: Option<String>,
     /// Its content; `None` when there is no such file.
     pub content: Option<Vec<u8>>,
+    /// What keeps the file from being replaced as files are.
+    pub hindrances: Vec<Hindrance>,
+    /// The services of nsswitch.conf(5)'s `hosts` line, in order.
+    pub hosts: Vec<String>,
+    /// systemd-resolved(8) as the message bus knows it.
+    pub resolved: Presence,
+    /// NetworkManager(8) as the message bus knows it.
+    pub network_manager: Presence,
+    /// What NetworkManager does about DNS, if it runs.
+    pub dns_mode: Option<DnsMode>,
+    /// Which program resolvconf(8) is, if there is one.
+    pub resolvconf: Option<Resolvconf>,
+}
+
+/// What the message bus says of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// There is no bus to ask: an image, or a host without one.
+    #[default]
+    Unknown,
+    /// It does not run, and the bus cannot start it.
+    Absent,
+    /// It does not run now; the first call starts it.
+    Startable,
+    /// It runs; its version, if it says one.
+    Runs(Option<String>),
+}
+
+/// `Mode` and `RcManager` of NetworkManager's D-Bus interface `DnsManager`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DnsMode {
+    /// `default`, `dnsmasq`, `systemd-resolved`, `none`, …
+    pub mode: String,
+    /// `symlink`, `file`, `resolvconf`, `unmanaged`, …
+    pub rc_manager: String,
+}
+
+/// The programs that have the name resolvconf(8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolvconf {
+    /// openresolv.
+    Openresolv,
+    /// Debian's.
+    Debian,
+    /// systemd's resolvectl(1) under that name.
+    Resolvectl,
+}
+
+/// What keeps resolv.conf from being replaced by a rename.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hindrance {
+    /// It is a mount point, as containers have it.
+    Mounted,
+    /// Its file system is read-only.
+    ReadOnly,
+    /// It has the attribute `i` of chattr(1).
+    Immutable,
 }
 
 /// Whatever may own the resolver.
@@ -40,29 +97,81 @@ impl fmt::Display for Owner {
 /// Something that was seen and that the verdict rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Clue {
+    /// The configuration says who is told, whatever is seen.
+    Configured,
     /// The file does not exist.
     Missing,
     /// It is an ordinary file.
     PlainFile,
     /// It is a symbolic link to this path.
     LinkTo(String),
+    /// It cannot be replaced by a rename.
+    Hindered(Hindrance),
     /// Its only servers are systemd-resolved's stub.
     StubAddress,
+    /// Its only servers are on this host: a cache or a forwarder.
+    LocalServer,
     /// A comment says that this program wrote it.
     WrittenBy(Owner),
+    /// A comment says that this program wrote it, which is none that we can tell what to write.
+    WrittenByOther(&'static str),
     /// It carries our marker.
     Ours,
+    /// The program runs.
+    Runs(Owner, Option<String>),
+    /// The program does not run, and is started when it is asked.
+    Startable(Owner),
+    /// The program does not run.
+    Absent(Owner),
+    /// There is no message bus to ask about the program.
+    NoBus(Owner),
+    /// Programs ask systemd-resolved before they read the file (nss-resolve(8)).
+    AskedFirst,
+    /// NetworkManager leaves the file to others.
+    LeavesAlone(DnsMode),
+    /// NetworkManager gives its servers to systemd-resolved.
+    PassesOn,
+    /// resolvconf(8) is this program.
+    Program(Resolvconf),
+    /// There is no resolvconf(8).
+    NoProgram,
 }
 
 impl fmt::Display for Clue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Configured => f.write_str("the configuration says so"),
             Self::Missing => f.write_str("resolv.conf does not exist"),
             Self::PlainFile => f.write_str("resolv.conf is a plain file"),
             Self::LinkTo(target) => write!(f, "resolv.conf is a link to {target}"),
+            Self::Hindered(Hindrance::Mounted) => {
+                f.write_str("it is a mount point, so it is written in place")
+            }
+            Self::Hindered(Hindrance::ReadOnly) => f.write_str("its file system is read-only"),
+            Self::Hindered(Hindrance::Immutable) => f.write_str("it is immutable (chattr +i)"),
             Self::StubAddress => f.write_str("its only servers are systemd-resolved's stub"),
+            Self::LocalServer => f.write_str("its only servers are on this host"),
             Self::WrittenBy(owner) => write!(f, "a comment in it says that {owner} wrote it"),
+            Self::WrittenByOther(program) => {
+                write!(f, "a comment in it says that {program} wrote it")
+            }
             Self::Ours => f.write_str("it carries our marker"),
+            Self::Runs(owner, None) => write!(f, "{owner} runs"),
+            Self::Runs(owner, Some(version)) => write!(f, "{owner} {version} runs"),
+            Self::Startable(owner) => write!(f, "{owner} is started when it is asked"),
+            Self::Absent(owner) => write!(f, "{owner} does not run"),
+            Self::NoBus(owner) => write!(f, "there is no message bus to ask about {owner}"),
+            Self::AskedFirst => f.write_str("nsswitch.conf asks systemd-resolved first"),
+            Self::LeavesAlone(DnsMode { mode, rc_manager }) => {
+                write!(f, "networkmanager leaves it alone (dns {mode}, rc-manager {rc_manager})")
+            }
+            Self::PassesOn => f.write_str("networkmanager gives its servers to systemd-resolved"),
+            Self::Program(program) => f.write_str(match program {
+                Resolvconf::Openresolv => "resolvconf is openresolv",
+                Resolvconf::Debian => "resolvconf is Debian's",
+                Resolvconf::Resolvectl => "resolvconf is systemd's resolvectl",
+            }),
+            Self::NoProgram => f.write_str("there is no resolvconf"),
         }
     }
 }
@@ -76,30 +185,123 @@ pub struct Verdict {
     pub because: Vec<Clue>,
 }
 
-/// Decides who owns the resolver.
+/// Decides who owns the resolver. What resolv.conf says is a claim; it stands if the program is there to keep it.
+///
+/// ```text
+/// resolv.conf is                      the program                                      owner
+/// a link into resolved's directory,   runs, may be started, or cannot be asked for     systemd-resolved
+///   or names its stub                 is absent                                        the file
+/// NetworkManager's link or comment    runs and writes the file, or cannot be asked for networkmanager
+///                                     runs and gives its servers to systemd-resolved   systemd-resolved
+///                                     runs and leaves the file alone, or is absent     the file
+/// resolvconf's link or comment        is openresolv, or Debian's                       resolvconf
+///                                     is resolvectl, and resolved is not absent        systemd-resolved
+///                                     is absent                                        the file
+/// anything else                       nsswitch asks resolved before dns, and it runs   systemd-resolved
+///                                     otherwise                                        the file
+/// ```
 #[must_use]
 pub fn detect(probe: &HostProbe) -> Verdict {
+    let content = probe.content.as_deref().unwrap_or_default();
+    let file = ResolvConf::parse(content);
     let mut because = vec![match (&probe.link, &probe.content) {
         (Some(target), _) => Clue::LinkTo(target.clone()),
         (None, Some(_)) => Clue::PlainFile,
         (None, None) => Clue::Missing,
     }];
-    let file = ResolvConf::parse(probe.content.as_deref().unwrap_or_default());
-    let by_link = probe.link.as_deref().and_then(owner_of_link);
+    because.extend(probe.hindrances.iter().copied().map(Clue::Hindered));
+    let claimed = claim(probe.link.as_deref(), content, &file, &mut because);
+    let owner = match claimed {
+        Some(Owner::SystemdResolved) => resolved(probe, &mut because),
+        Some(Owner::NetworkManager) => network_manager(probe, &mut because),
+        Some(Owner::Resolvconf) => resolvconf(probe, &mut because),
+        Some(Owner::ResolvConf) | None => unclaimed(probe, &mut because),
+    };
+    Verdict { owner, because }
+}
+
+/// Whose the file says that it is.
+fn claim(
+    link: Option<&str>,
+    content: &[u8],
+    file: &ResolvConf,
+    because: &mut Vec<Clue>,
+) -> Option<Owner> {
+    let by_link = link.and_then(owner_of_link);
     if by_link.is_none() && file.is_ours() {
         because.push(Clue::Ours);
-        return Verdict { owner: Owner::ResolvConf, because };
+        return None;
     }
     let servers = file.nameservers();
-    let is_stub = !servers.is_empty()
-        && servers.iter().all(|address| STUBS.contains(&address.to_string().as_str()));
+    let all = |is: fn(&str) -> bool| {
+        !servers.is_empty() && servers.iter().all(|address| is(&address.to_string()))
+    };
+    let is_stub = all(|address| STUBS.contains(&address));
     if is_stub {
         because.push(Clue::StubAddress);
+    } else if all(|address| address.starts_with("127.") || address == "::1") {
+        because.push(Clue::LocalServer);
     }
-    let by_comment = owner_of_comment(probe.content.as_deref().unwrap_or_default());
-    because.extend(by_comment.map(Clue::WrittenBy));
-    let by_stub = is_stub.then_some(Owner::SystemdResolved);
-    Verdict { owner: by_link.or(by_stub).or(by_comment).unwrap_or(Owner::ResolvConf), because }
+    let by_comment = author(content);
+    match by_comment {
+        Some(Ok(owner)) => because.push(Clue::WrittenBy(owner)),
+        Some(Err(program)) => because.push(Clue::WrittenByOther(program)),
+        None => {}
+    }
+    by_link.or(is_stub.then_some(Owner::SystemdResolved)).or(by_comment.and_then(Result::ok))
+}
+
+fn resolved(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
+    because.push(standing(Owner::SystemdResolved, &probe.resolved));
+    if probe.resolved == Presence::Absent { Owner::ResolvConf } else { Owner::SystemdResolved }
+}
+
+fn network_manager(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
+    because.push(standing(Owner::NetworkManager, &probe.network_manager));
+    if probe.network_manager == Presence::Absent {
+        return unclaimed(probe, because);
+    }
+    match &probe.dns_mode {
+        Some(DnsMode { mode, .. }) if mode == "systemd-resolved" => {
+            because.push(Clue::PassesOn);
+            resolved(probe, because)
+        }
+        Some(how) if how.mode == "none" || how.rc_manager == "unmanaged" => {
+            because.push(Clue::LeavesAlone(how.clone()));
+            unclaimed(probe, because)
+        }
+        _ => Owner::NetworkManager,
+    }
+}
+
+fn resolvconf(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
+    because.push(probe.resolvconf.map_or(Clue::NoProgram, Clue::Program));
+    match probe.resolvconf {
+        Some(Resolvconf::Openresolv | Resolvconf::Debian) => Owner::Resolvconf,
+        Some(Resolvconf::Resolvectl) => resolved(probe, because),
+        None => unclaimed(probe, because),
+    }
+}
+
+/// Nobody keeps the file; yet programs may never read it.
+fn unclaimed(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
+    let place = |service: &str| probe.hosts.iter().position(|known| known == service);
+    let is_first =
+        place("resolve").is_some_and(|resolve| place("dns").is_none_or(|dns| resolve < dns));
+    if is_first && matches!(probe.resolved, Presence::Runs(_)) {
+        because.extend([Clue::AskedFirst, standing(Owner::SystemdResolved, &probe.resolved)]);
+        return Owner::SystemdResolved;
+    }
+    Owner::ResolvConf
+}
+
+fn standing(owner: Owner, presence: &Presence) -> Clue {
+    match presence {
+        Presence::Unknown => Clue::NoBus(owner),
+        Presence::Absent => Clue::Absent(owner),
+        Presence::Startable => Clue::Startable(owner),
+        Presence::Runs(version) => Clue::Runs(owner, version.clone()),
+    }
 }
 
 fn owner_of_link(target: &str) -> Option<Owner> {
@@ -113,17 +315,22 @@ fn owner_of_link(target: &str) -> Option<Owner> {
     owners.iter().find(|(place, _)| target.contains(place)).map(|(_, owner)| *owner)
 }
 
-fn owner_of_comment(content: &[u8]) -> Option<Owner> {
+/// Who a comment says wrote the file; an error is a program that we cannot tell what to write.
+fn author(content: &[u8]) -> Option<Result<Owner, &'static str>> {
     let text = String::from_utf8_lossy(content);
     let comments = text.lines().filter(|line| line.starts_with(['#', ';']));
-    let owners = [
-        ("Generated by NetworkManager", Owner::NetworkManager),
-        ("Generated by resolvconf", Owner::Resolvconf),
-        ("generated by resolvconf(8)", Owner::Resolvconf),
-        ("managed by man:systemd-resolved(8)", Owner::SystemdResolved),
+    let authors = [
+        ("Generated by NetworkManager", Ok(Owner::NetworkManager)),
+        ("Generated by resolvconf", Ok(Owner::Resolvconf)),
+        ("generated by resolvconf(8)", Ok(Owner::Resolvconf)),
+        ("managed by man:systemd-resolved(8)", Ok(Owner::SystemdResolved)),
+        ("Generated by dhcpcd", Err("dhcpcd")),
+        ("autogenerated by netconfig", Err("netconfig")),
+        ("generated by tailscale", Err("tailscale")),
+        ("cloud-init has written this file", Err("cloud-init")),
     ];
     comments.into_iter().find_map(|line| {
-        owners.iter().find(|(words, _)| line.contains(words)).map(|(_, owner)| *owner)
+        authors.iter().find(|(words, _)| line.contains(words)).map(|(_, author)| *author)
     })
 }
 
@@ -131,93 +338,5 @@ fn owner_of_comment(content: &[u8]) -> Option<Owner> {
 const STUBS: [&str; 2] = ["127.0.0.53", "127.0.0.54"];
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::resolv_conf::MARKER;
-
-    fn check(
-        situation: &str,
-        link: Option<&str>,
-        content: Option<&str>,
-        expect: Owner,
-        because: &[&str],
-    ) {
-        let probe = HostProbe {
-            link: link.map(str::to_owned),
-            content: content.map(|text| text.as_bytes().to_vec()),
-        };
-        let verdict = detect(&probe);
-        assert_eq!(verdict.owner, expect, "{situation}");
-        let clues = verdict.because.iter().map(ToString::to_string).collect::<Vec<_>>();
-        assert_eq!(clues, because, "{situation}");
-    }
-
-    #[test]
-    fn every_situation_has_its_verdict_and_its_clues() {
-        let plain = "resolv.conf is a plain file";
-        let direct = Owner::ResolvConf;
-        check("no file", None, None, direct, &["resolv.conf does not exist"]);
-        check("dhclient's file", None, Some("search x\nnameserver 10.0.0.2\n"), direct, &[plain]);
-        let ours = format!("{MARKER}\nnameserver 10.0.0.2\n");
-        check("our file", None, Some(&ours), direct, &[plain, "it carries our marker"]);
-        check(
-            "a link of the administrator's",
-            Some("/srv/resolv.conf"),
-            Some("nameserver 10.0.0.2\n"),
-            direct,
-            &["resolv.conf is a link to /srv/resolv.conf"],
-        );
-        check(
-            "Ubuntu's stub",
-            Some("../run/systemd/resolve/stub-resolv.conf"),
-            Some("nameserver 127.0.0.53\n"),
-            Owner::SystemdResolved,
-            &[
-                "resolv.conf is a link to ../run/systemd/resolve/stub-resolv.conf",
-                "its only servers are systemd-resolved's stub",
-            ],
-        );
-        check(
-            "Debian 12's uplink",
-            Some("/run/systemd/resolve/resolv.conf"),
-            Some("nameserver 10.0.0.2\n"),
-            Owner::SystemdResolved,
-            &["resolv.conf is a link to /run/systemd/resolve/resolv.conf"],
-        );
-        check(
-            "resolved's file even if our marker is in it",
-            Some("/run/systemd/resolve/resolv.conf"),
-            Some(&ours),
-            Owner::SystemdResolved,
-            &["resolv.conf is a link to /run/systemd/resolve/resolv.conf"],
-        );
-        check(
-            "stub address in a plain file",
-            None,
-            Some("nameserver 127.0.0.53\n"),
-            Owner::SystemdResolved,
-            &[plain, "its only servers are systemd-resolved's stub"],
-        );
-        check(
-            "RHEL's NetworkManager",
-            None,
-            Some("# Generated by NetworkManager\nnameserver 10.0.0.2\n"),
-            Owner::NetworkManager,
-            &[plain, "a comment in it says that networkmanager wrote it"],
-        );
-        check(
-            "openresolv",
-            None,
-            Some("# Generated by resolvconf\nnameserver 10.0.0.2\n"),
-            Owner::Resolvconf,
-            &[plain, "a comment in it says that resolvconf wrote it"],
-        );
-        check(
-            "Debian's resolvconf",
-            Some("/run/resolvconf/resolv.conf"),
-            Some("nameserver 10.0.0.2\n"),
-            Owner::Resolvconf,
-            &["resolv.conf is a link to /run/resolvconf/resolv.conf"],
-        );
-    }
-}
+#[path = "detect_tests.rs"]
+mod tests;

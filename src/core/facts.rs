@@ -133,17 +133,61 @@ pub struct Cidr {
 impl Cidr {
     /// Whether `address` lies in the block.
     #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.network, address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.length)).unwrap_or(0);
-                u32::from(network) & mask == u32::from(address) & mask
+    pub fn contains(self, address: IpAddr) -> bool {
+        self.network.is_ipv4() == address.is_ipv4()
+            && self.network() == (Self { network: address, ..self }).network()
+    }
+
+    /// Whether every address of `other` lies in the block.
+    #[must_use]
+    pub fn covers(self, other: Self) -> bool {
+        self.length <= other.length && self.contains(other.network)
+    }
+
+    /// The first address: host bits that the text had are cleared.
+    #[must_use]
+    pub fn network(self) -> IpAddr {
+        match (self.network, self.netmask()) {
+            (IpAddr::V4(network), IpAddr::V4(mask)) => (network & mask).into(),
+            (IpAddr::V6(network), IpAddr::V6(mask)) => (network & mask).into(),
+            (network, _) => network,
+        }
+    }
+
+    /// The block's length as a mask, `255.255.0.0`.
+    #[must_use]
+    pub fn netmask(self) -> IpAddr {
+        let length = u32::from(self.length);
+        match self.network {
+            IpAddr::V4(_) => Ipv4Addr::from(u32::MAX.checked_shl(32 - length).unwrap_or(0)).into(),
+            IpAddr::V6(_) => {
+                Ipv6Addr::from(u128::MAX.checked_shl(128 - length).unwrap_or(0)).into()
             }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.length)).unwrap_or(0);
-                u128::from(network) & mask == u128::from(address) & mask
+        }
+    }
+
+    /// How many leading bits all of its addresses share.
+    #[must_use]
+    pub fn length(self) -> u8 {
+        self.length
+    }
+
+    /// The block that this one and `other` are the two halves of.
+    #[must_use]
+    pub fn join(self, other: Self) -> Option<Self> {
+        let whole = Self { length: self.length.checked_sub(1)?, ..self };
+        let are_halves = self.length == other.length && whole.covers(other) && !self.covers(other);
+        are_halves.then(|| Self { network: whole.network(), ..whole })
+    }
+
+    /// The block in IPv6 notation: IPv4 as IPv4-mapped addresses (RFC 4291 section 2.5.5.2).
+    #[must_use]
+    pub fn to_ipv6_mapped(self) -> Self {
+        match self.network() {
+            IpAddr::V4(network) => {
+                Self { network: network.to_ipv6_mapped().into(), length: self.length + 96 }
             }
-            _ => false,
+            network @ IpAddr::V6(_) => Self { network, ..self },
         }
     }
 }
@@ -200,6 +244,37 @@ mod tests {
         check("2001:db8::/64", "2001:db8:0:1::9", false);
         check("::/0", "2001:db8::1", true);
         check("::/0", "10.0.0.1", false);
+    }
+
+    #[test]
+    fn a_block_tells_its_first_address_and_its_mask() {
+        let check = |block: &str, network: &str, mask: &str, mapped: &str| {
+            let block = block.parse::<Cidr>().unwrap();
+            assert_eq!(block.network().to_string(), network);
+            assert_eq!(block.netmask().to_string(), mask);
+            assert_eq!(block.to_ipv6_mapped().to_string(), mapped);
+        };
+        check("10.0.3.7/23", "10.0.2.0", "255.255.254.0", "::ffff:10.0.2.0/119");
+        check("0.0.0.0/0", "0.0.0.0", "0.0.0.0", "::ffff:0.0.0.0/96");
+        check("10.0.0.1/32", "10.0.0.1", "255.255.255.255", "::ffff:10.0.0.1/128");
+        check("2001:db8::9/32", "2001:db8::", "ffff:ffff::", "2001:db8::/32");
+    }
+
+    #[test]
+    fn two_halves_make_a_block_and_nothing_else_does() {
+        let check = |one: &str, other: &str, expect: Option<&str>| {
+            let (one, other) = (one.parse::<Cidr>().unwrap(), other.parse::<Cidr>().unwrap());
+            assert_eq!(one.join(other).map(|whole| whole.to_string()).as_deref(), expect);
+            assert_eq!(other.join(one), one.join(other));
+        };
+        check("10.0.0.0/24", "10.0.1.0/24", Some("10.0.0.0/23"));
+        check("10.0.1.0/24", "10.0.2.0/24", None);
+        check("10.0.0.0/24", "10.0.0.0/24", None);
+        check("10.0.0.0/24", "10.0.0.0/25", None);
+        check("0.0.0.0/0", "0.0.0.0/0", None);
+        check("0.0.0.0/1", "128.0.0.0/1", Some("0.0.0.0/0"));
+        check("0.0.0.0/1", "::/1", None);
+        check("2001:db8::/64", "2001:db8:0:1::/64", Some("2001:db8::/63"));
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub mod ownership;
 pub mod pace;
 pub mod plan;
 
+pub mod affinity;
 pub mod detect;
+pub mod gai_conf;
 pub mod lease;
 pub mod resolv_conf;
 pub mod servers;

@@ -6,6 +6,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -138,12 +139,15 @@ fn reason_of(health: &Health) -> Reason {
     }
 }
 
-/// FNV-1a over host and server: the same on every run, another order on every host.
-fn spread(host: &str, server: SocketAddr) -> u64 {
-    let text = format!("{host} {server}");
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, octet| {
+/// FNV-1a over host and choice: the same on every run, another order on every host.
+///
+/// Choices may differ in their last octet only, which FNV leaves out of most bits; one step of a finalizer spreads it.
+pub(super) fn spread(host: &str, choice: impl fmt::Display) -> u64 {
+    let text = format!("{host} {choice}");
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
         (hash ^ u64::from(octet)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    });
+    (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! resolv.conf was written, replaced or removed: by another program, or by ourselves, which whoever hears of it can tell.
+//! resolv.conf was written, replaced or removed, or systemd-resolved's list of servers was: by another program, or by
+//! ourselves, which whoever hears of it can tell.
 
 use std::{
     ffi::OsStr,
@@ -49,14 +50,22 @@ impl ResolverFile {
         }
     }
 
-    /// Watches the file's name, its target's if it is a link, and the file itself: a bind-mounted one changes without its
-    /// directory. Everything anew each time, since all of it may be other files now.
+    /// Everything anew each time, since all of it may be other files now.
     fn arm(&self, inotify: &Inotify) -> io::Result<Vec<(i32, PathBuf)>> {
+        let mut watched = self.arm_one(inotify, &self.path)?;
+        // Where systemd-resolved does not run there is no such directory.
+        let resolved = inside(&self.root, Path::new(RESOLVED_CONF));
+        watched.extend(self.arm_one(inotify, &resolved).unwrap_or_default());
+        Ok(watched)
+    }
+
+    /// Watches a file's name, its target's if it is a link, and the file itself: a bind-mounted one changes without its directory.
+    fn arm_one(&self, inotify: &Inotify, path: &Path) -> io::Result<Vec<(i32, PathBuf)>> {
         let mut watched = Vec::new();
-        let directory = self.path.parent().unwrap_or(&self.root);
-        watched.push((inotify.watch(directory, NAMES)?, self.path.clone()));
-        let Ok(target) = follow(&self.root, &self.path) else { return Ok(watched) };
-        if target != self.path {
+        let directory = path.parent().unwrap_or(&self.root);
+        watched.push((inotify.watch(directory, NAMES)?, path.to_path_buf()));
+        let Ok(target) = follow(&self.root, path) else { return Ok(watched) };
+        if target != path {
             // A link may lead to where nothing is yet.
             let number = target.parent().map(|directory| inotify.watch(directory, NAMES));
             watched.extend(number.and_then(Result::ok).map(|number| (number, target.clone())));
@@ -80,6 +89,8 @@ impl EventSource for ResolverFile {
     }
 }
 
+/// systemd-resolved(8) writes its servers there whenever they change, whatever resolv.conf is.
+const RESOLVED_CONF: &str = "/run/systemd/resolve/resolv.conf";
 /// In a directory: files that come, go, or are written to their end.
 const NAMES: What = What::CREATE
     .union(What::MOVED_TO)
@@ -135,6 +146,10 @@ mod tests {
         assert!(is_noticed(plain, renamed).await, "replaced");
         let target = |root: &Path| fs::write(root.join("run/resolv.conf"), "x").unwrap();
         assert!(is_noticed(linked, target).await, "its target written");
+        let resolved = |root: &Path| root.join("run/systemd/resolve");
+        let prepare = |root: &Path| fs::create_dir_all(resolved(root)).unwrap();
+        let change = |root: &Path| fs::write(resolved(root).join("resolv.conf"), "x").unwrap();
+        assert!(is_noticed(prepare, change).await, "systemd-resolved's list written");
     }
 
     #[tokio::test]

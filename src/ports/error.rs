@@ -6,6 +6,7 @@ use std::{error::Error, time::Duration};
 
 pub use self::backend::BackendError;
 use super::{Disposition, Situation};
+use crate::core::detect::Owner;
 
 type Source = Box<dyn Error + Send + Sync>;
 
@@ -163,28 +164,80 @@ pub enum ResolverError {
         /// What the system says.
         source: std::io::Error,
     },
-    /// Something else owns the resolver, and this version does not talk to it.
-    #[error("{owner} owns this host's resolver, and this version of tagalong does not set it")]
-    Unsupported {
+    /// The owner cannot be reached over D-Bus, or did not answer in time.
+    #[error("{owner} cannot be asked over D-Bus to {operation}")]
+    Unreachable {
         /// The owner.
-        owner: String,
-        /// The clues.
-        because: String,
+        owner: Owner,
+        /// `set a link's servers`
+        operation: &'static str,
+        /// What happened.
+        source: Source,
     },
+    /// The owner refuses.
+    #[error("{owner} refuses to {operation}")]
+    Refused {
+        /// The owner.
+        owner: Owner,
+        /// `set a link's servers`
+        operation: &'static str,
+        /// What it says.
+        source: Source,
+    },
+    /// The owner's own program failed.
+    #[error("`{command}` failed")]
+    Command {
+        /// The command.
+        command: String,
+        /// What it said, or why it could not be run.
+        source: Source,
+    },
+    /// The owner took it, and does something else.
+    #[error("{owner} was told the servers, and does not use them")]
+    Ignored {
+        /// The owner.
+        owner: Owner,
+    },
+    /// There is no link to ask DNS servers through.
+    #[error(
+        "no link of this host has a default route, so systemd-resolved cannot be told where its servers are"
+    )]
+    NoLink,
 }
 
 impl Situation for ResolverError {
     fn disposition(&self) -> Disposition {
-        Disposition::Hold
+        match self {
+            Self::Unreachable { .. } | Self::NoLink => {
+                Disposition::Retry { after: Duration::from_secs(1) }
+            }
+            Self::File { .. }
+            | Self::Refused { .. }
+            | Self::Command { .. }
+            | Self::Ignored { .. } => Disposition::Hold,
+        }
     }
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::File { .. } => Vec::new(),
-            Self::Unsupported { because, .. } => vec![format!(
-                "seen: {because}; set `[resolver] manager = \"resolv-conf\"` to have the file written all the same, or \
-                 \"none\" to leave the resolver alone"
+            Self::File { .. } | Self::NoLink => Vec::new(),
+            Self::Unreachable { owner, .. } => vec![format!(
+                "is {owner} running, and the message bus? `[resolver] manager` says who shall be told instead: \"resolv-conf\" \
+                 for the file itself, \"none\" to leave the resolver alone"
             )],
+            Self::Ignored { owner } => vec![format!(
+                "see whether {owner} is configured to leave resolv.conf alone, and its log; `[resolver] manager` says who \
+                 shall be told instead"
+            )],
+            Self::Refused { owner: Owner::NetworkManager, .. } => vec![
+                "a [global-dns] section in NetworkManager.conf(5) cannot be changed over D-Bus: remove it, or set \
+                 `[resolver] manager` to \"none\""
+                    .to_owned(),
+            ],
+            Self::Refused { owner, .. } => {
+                vec![format!("tagalong must run as root to tell {owner} anything")]
+            }
+            Self::Command { command, .. } => vec![format!("run `{command}` by hand to see more")],
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use async_trait::async_trait;
+
 use super::probe::read;
 use crate::{
     core::{
@@ -39,42 +41,36 @@ impl Direct {
         if self.found.exists() || ResolvConf::parse(content).is_ours() {
             return Ok(());
         }
-        let state = self.found.parent().unwrap_or(Path::new("/"));
-        let unmade = |source| ResolverError::File {
-            operation: "make",
-            path: state.display().to_string(),
-            source,
-        };
-        std::fs::create_dir_all(state).map_err(unmade)?;
-        write(state, &self.found, content)
+        keep(&self.found, content)
     }
 }
 
+#[async_trait]
 impl ResolverManager for Direct {
-    fn current(&self) -> Result<Option<ResolvConf>, ResolverError> {
-        Ok(read(&self.root)?.map(|content| ResolvConf::parse(&content)))
+    async fn current(&self) -> Result<ResolvConf, ResolverError> {
+        Ok(read(&self.root)?.map(|content| ResolvConf::parse(&content)).unwrap_or_default())
     }
 
-    fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
+    fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf {
+        current.with(wanted)
+    }
+
+    async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
         let before = read(&self.root)?;
         let file = ResolvConf::parse(before.as_deref().unwrap_or_default());
-        if file.says(wanted) {
+        let after = file.with(wanted);
+        if after == file {
             return Ok(());
         }
         // That the old file cannot be kept is said, and is no reason to stay with dead servers.
         let kept = before.map_or(Ok(()), |before| self.keep(&before));
-        write(&self.root, &self.path, &file.with(wanted).render())?;
+        write(&self.root, &self.path, &after.render())?;
         kept
     }
 
-    fn restore(&self) -> Result<bool, ResolverError> {
-        let unreadable = |source| ResolverError::File {
-            operation: "read",
-            path: self.found.display().to_string(),
-            source,
-        };
-        let ours = self.current()?.is_some_and(|file| file.is_ours());
-        match read_regular(&self.found, 1 << 20).map_err(unreadable)? {
+    async fn restore(&self) -> Result<bool, ResolverError> {
+        let ours = self.current().await?.is_ours();
+        match read_kept(&self.found)? {
             Some(content) if ours => write(&self.root, &self.path, &content)?,
             _ => return Ok(false),
         }
@@ -86,6 +82,27 @@ impl ResolverManager for Direct {
     fn verdict(&self) -> &Verdict {
         &self.verdict
     }
+}
+
+/// Keeps what was found, in a directory that is made if it is missing.
+pub(super) fn keep(found: &Path, content: &[u8]) -> Result<(), ResolverError> {
+    let directory = found.parent().unwrap_or(Path::new("/"));
+    let unmade = |source| ResolverError::File {
+        operation: "make",
+        path: directory.display().to_string(),
+        source,
+    };
+    std::fs::create_dir_all(directory).map_err(unmade)?;
+    write(directory, found, content)
+}
+
+/// What was kept, if anything was.
+pub(super) fn read_kept(found: &Path) -> Result<Option<Vec<u8>>, ResolverError> {
+    read_regular(found, 1 << 20).map_err(|source| ResolverError::File {
+        operation: "read",
+        path: found.display().to_string(),
+        source,
+    })
 }
 
 fn write(root: &Path, path: &Path, content: &[u8]) -> Result<(), ResolverError> {

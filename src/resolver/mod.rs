@@ -3,51 +3,116 @@
 //! 1. write `resolver/NAME.rs` with a type that implements [`ResolverManager`]: what is there now, set what is wanted, give
 //!    back what was found;
 //! 2. teach `core/detect.rs` its clues, and `resolver/probe.rs` how to see them;
-//! 3. add an arm to [`open`] and a row to the tests of `core/detect.rs`, and run it against the real program.
+//! 3. add an arm to [`Resolvers::manager`] and rows to `core/detect_tests.rs`, and run it against the real program in
+//!    `tests/system/owners.rs`.
 
+pub mod bus;
 pub mod direct;
 pub mod health;
+pub mod network_manager;
 pub mod probe;
+pub mod resolvconf;
+pub mod resolved;
 
-use std::path::Path;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use self::direct::Direct;
+use self::{
+    bus::Bus,
+    direct::Direct,
+    network_manager::NetworkManager,
+    resolvconf::{DebianResolvconf, Openresolv},
+    resolved::Resolved,
+};
 use crate::{
     config::Manager,
-    core::detect::{Owner, Verdict, detect},
+    core::detect::{Clue, Owner, Resolvconf, Verdict, detect},
     ports::{ResolverManager, error::ResolverError},
 };
 
-/// Opens the manager that is configured, or that owns the resolver of the host at `root`; `None` for the manager `none`.
-///
-/// # Errors
-/// resolv.conf cannot be looked at, or its owner is one that this version does not set.
-pub fn open(
-    manager: Manager,
-    root: &Path,
-    state: &Path,
-) -> Result<Option<Box<dyn ResolverManager>>, ResolverError> {
-    let found = || probe::probe(root).map(|probe| detect(&probe));
-    let verdict = match manager {
-        Manager::None => return Ok(None),
-        Manager::ResolvConf => Verdict { owner: Owner::ResolvConf, ..found()? },
-        Manager::Auto => found()?,
-        Manager::SystemdResolved => Verdict { owner: Owner::SystemdResolved, ..found()? },
-        Manager::NetworkManager => Verdict { owner: Owner::NetworkManager, ..found()? },
-        Manager::Resolvconf => Verdict { owner: Owner::Resolvconf, ..found()? },
-    };
-    match verdict.owner {
-        Owner::ResolvConf => Ok(Some(Box::new(Direct::new(root, state, verdict)))),
-        Owner::SystemdResolved | Owner::NetworkManager | Owner::Resolvconf => {
-            Err(ResolverError::Unsupported {
-                owner: verdict.owner.to_string(),
-                because: verdict
-                    .because
-                    .iter()
-                    .map(ToString::to_string)
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            })
+/// A host's resolver, whoever owns it.
+#[derive(Clone, Debug)]
+pub struct Resolvers {
+    root: PathBuf,
+    state: PathBuf,
+    run_dir: PathBuf,
+    bus: Arc<Bus>,
+}
+
+impl Resolvers {
+    /// The resolver of the host whose files are at `root`. What was found before us is kept in `state`, or in `run_dir` where
+    /// the owner forgets it at a reboot.
+    #[must_use]
+    pub fn of(root: &Path, state: &Path, run_dir: &Path) -> Self {
+        Self {
+            root: root.to_path_buf(),
+            state: state.to_path_buf(),
+            run_dir: run_dir.to_path_buf(),
+            bus: Arc::new(Bus::of(root)),
+        }
+    }
+
+    /// Opens the manager that is configured, or that owns the resolver; `None` for the manager `none`.
+    ///
+    /// # Errors
+    /// resolv.conf cannot be looked at.
+    pub async fn open(
+        &self,
+        manager: Manager,
+    ) -> Result<Option<Box<dyn ResolverManager>>, ResolverError> {
+        let owner = match manager {
+            Manager::None => return Ok(None),
+            Manager::Auto => None,
+            Manager::ResolvConf => Some(Owner::ResolvConf),
+            Manager::SystemdResolved => Some(Owner::SystemdResolved),
+            Manager::NetworkManager => Some(Owner::NetworkManager),
+            Manager::Resolvconf => Some(Owner::Resolvconf),
+        };
+        let probe = probe::probe(&self.root, &self.bus).await?;
+        let found = detect(&probe);
+        let verdict = match owner {
+            Some(owner) if owner != found.owner => {
+                Verdict { owner, because: [vec![Clue::Configured], found.because].concat() }
+            }
+            _ => found,
+        };
+        Ok(Some(self.manager(verdict, probe.resolvconf)))
+    }
+
+    /// Gives back whatever was ever taken, whoever owns the resolver now; gives who got something back.
+    pub async fn restore(&self) -> Vec<(Owner, Result<bool, ResolverError>)> {
+        let resolvconf = probe::resolvconf(&self.root);
+        let mut outcomes = Vec::new();
+        for owner in
+            [Owner::SystemdResolved, Owner::NetworkManager, Owner::Resolvconf, Owner::ResolvConf]
+        {
+            if owner == Owner::Resolvconf && resolvconf.is_none() {
+                continue;
+            }
+            let manager = self.manager(Verdict { owner, because: Vec::new() }, resolvconf);
+            outcomes.push((owner, manager.restore().await));
+        }
+        outcomes
+    }
+
+    fn manager(
+        &self,
+        verdict: Verdict,
+        resolvconf: Option<Resolvconf>,
+    ) -> Box<dyn ResolverManager> {
+        let Self { root, state, run_dir, bus } = self;
+        match verdict.owner {
+            Owner::ResolvConf => Box::new(Direct::new(root, state, verdict)),
+            Owner::SystemdResolved => Box::new(Resolved::new(bus.clone(), root, run_dir, verdict)),
+            Owner::NetworkManager => {
+                Box::new(NetworkManager::new(bus.clone(), root, state, verdict))
+            }
+            Owner::Resolvconf if resolvconf == Some(Resolvconf::Debian) => {
+                Box::new(DebianResolvconf::new(root, Direct::new(root, state, verdict)))
+            }
+            Owner::Resolvconf => Box::new(Openresolv::new(root, verdict)),
         }
     }
 }

@@ -56,7 +56,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "resolver",
         &["core", "ports", "wire", "sys", "config"],
-        &["async_trait", "tokio", "tempfile"],
+        &["async_trait", "rustix", "serde", "serde_json", "tempfile", "tokio", "zbus"],
     ),
     (
         "event",
@@ -121,6 +121,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("hyper", &["ec2/imds.rs"]),
     ("netlink_packet_route", &["event/network.rs"]),
     ("sd_notify", &["telemetry/notify.rs"]),
+    ("zbus", &["resolver/bus.rs", "resolver/network_manager.rs", "resolver/resolved.rs"]),
     ("anstream", &["cli/print.rs"]),
     ("clap", &["cli/args.rs", "cli/mod.rs", "cli/generate.rs", "cli/print.rs"]),
 ];

@@ -32,7 +32,7 @@ use tagalong::{
 
 use crate::{
     authority::{Authority, Named, fleet, parsed, tsig_keygen},
-    support::{Lab, fleet_server},
+    support::{Lab, block_on, fleet_server},
 };
 
 /// A backend and the way round it, for what others do.
@@ -378,8 +378,4 @@ fn key(at: &str, rtype: RrType) -> RrsetKey {
 
 fn name(text: &str) -> Name {
     text.parse().unwrap()
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }

@@ -11,16 +11,12 @@ use tagalong::ec2::{
 
 use crate::{
     authority::{parsed, tsig_keygen},
-    support::{Lab, Started, US, fleet_server},
+    support::{Lab, Started, US, block_on, fleet_server},
 };
 
 const LIST: &str = "/2021-07-15/meta-data/iam/security-credentials/";
 const PATIENCE: Patience =
     Patience { attempts: 4, limit: Duration::from_millis(300), backoff: Duration::from_millis(20) };
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
 
 fn credentials(lab: &Lab, role: Option<&str>) -> (Arc<Imds>, Arc<InstanceCredentials>) {
     let imds = Arc::new(Imds::new(&lab.metadata, PATIENCE));

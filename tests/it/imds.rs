@@ -25,16 +25,12 @@ use tagalong::{
 
 use crate::{
     authority::{dig, free_port, parsed, tsig_keygen},
-    support::{Lab, NAME, Started, US, fleet_server, own_address, web},
+    support::{Lab, NAME, Started, US, block_on, fleet_server, own_address, web},
 };
 
 /// Four tries, and not long between them.
 const PATIENCE: Patience =
     Patience { attempts: 4, limit: Duration::from_millis(300), backoff: Duration::from_millis(20) };
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
 
 fn get(imds: &Imds, path: &str) -> Result<Item, FactError> {
     block_on(imds.get(path))

@@ -16,6 +16,8 @@ use tagalong::{
     ports::Backend as _,
 };
 
+use crate::support::block_on;
+
 const NAMES: [&str; 4] =
     ["a.corp.internal", "b.corp.internal", "1.0.0.10.in-addr.arpa", "2.0.0.10.in-addr.arpa"];
 
@@ -93,10 +95,6 @@ fn world(records: &Records) -> (Memory, Observed) {
 
 fn carry_out(memory: &Memory, plan: &Plan) -> bool {
     plan.changes.iter().all(|change| block_on(memory.apply(change)).is_ok())
-}
-
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
 }
 
 /// What stands at names that are not ours, and what others put at ours.
@@ -202,8 +200,8 @@ proptest! {
         };
         let once = ResolvConf::parse(&content).with(&wanted);
         let again = ResolvConf::parse(&once.render());
-        prop_assert!(again.says(&wanted));
-        prop_assert_eq!(again.with(&wanted).render(), once.render());
+        prop_assert_eq!(&again.with(&wanted), &again);
+        prop_assert_eq!(again.render(), once.render());
         prop_assert_eq!(again.nameservers(), wanted.nameservers);
     }
 

@@ -4,7 +4,7 @@ mod ec2;
 mod files;
 mod readers;
 
-use std::fs;
+use std::{fs, path::Path};
 
 use sandbox::{
     black_hole::BlackHole,
@@ -12,9 +12,17 @@ use sandbox::{
     fault::Fault,
     instance::{Instance, InstanceState},
 };
-use tagalong::core::resolv_conf::MARKER;
+use tagalong::{
+    config::Manager, core::resolv_conf::MARKER, ports::ResolverManager, resolver::Resolvers,
+};
 
-use crate::support::{Lab, SERVER_TAG, ZONE, fleet_server, own_address, resolv_conf};
+use crate::support::{Lab, SERVER_TAG, ZONE, block_on, fleet_server, own_address, resolv_conf};
+
+/// The manager of the file in `root`.
+fn manager(root: &Path, state: &Path) -> Box<dyn ResolverManager> {
+    let resolvers = Resolvers::of(root, state, &state.join("run"));
+    block_on(resolvers.open(Manager::ResolvConf)).unwrap().unwrap()
+}
 
 /// The servers of a resolv.conf, in order.
 fn nameservers(text: &str) -> Vec<String> {

@@ -344,3 +344,8 @@ pub(crate) fn resolv_conf(servers: &[SocketAddr]) -> String {
 
 /// Far beyond any deadline that a test gives.
 const RUN_LIMIT: Duration = Duration::from_secs(60);
+
+/// Runs to its end what the product does side by side with other work.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}

@@ -12,7 +12,7 @@ use crate::{
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 3);
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
 /// Of what changes in the metadata only an event of the network or of a hook tells in the time of a test.
-const MORE: &str = "[lifecycle]\nwithdraw = [\"poweroff\"]\n[discovery]\nrefresh = \"5s\"\n[metadata]\nrefresh = \"1h\"\n";
+pub(crate) const MORE: &str = "[lifecycle]\nwithdraw = [\"poweroff\"]\n[discovery]\nrefresh = \"5s\"\n[metadata]\nrefresh = \"1h\"\n";
 
 fn is_published(machine: &Machine, address: Ipv4Addr) -> bool {
     machine.vpc.published(NAME) == [address.to_string()]
@@ -76,7 +76,7 @@ fn a_host_of_dhcpcd_follows_lease_and_servers() {
     }
 }
 
-fn first_boot(machine: &mut Machine) {
+pub(crate) fn first_boot(machine: &mut Machine) {
     machine.vpc.list(PRIMARY);
     let began = Instant::now();
     machine.switch_on();
@@ -97,7 +97,7 @@ fn first_boot(machine: &mut Machine) {
     assert_eq!(before, BTreeSet::from(["multi-user.target", "shutdown.target"]));
 }
 
-fn follows_the_servers(machine: &Machine) {
+pub(crate) fn follows_the_servers(machine: &Machine) {
     until("the resolver is set", || machine.uses(PRIMARY));
     assert!(machine.resolves(APP));
     let calls = || machine.vpc.world.requests(Service::Ec2).len();

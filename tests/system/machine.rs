@@ -27,6 +27,14 @@ pub(crate) enum Shape {
     NetworkManager,
     /// dhcpcd.
     Dhcpcd,
+    /// Ubuntu: systemd-networkd, and systemd-resolved's stub.
+    Ubuntu,
+    /// Fedora: NetworkManager, and systemd-resolved's stub.
+    Fedora,
+    /// Debian with openresolv.
+    Openresolv,
+    /// Debian with its own resolvconf.
+    Resolvconf,
 }
 
 impl Shape {
@@ -36,6 +44,10 @@ impl Shape {
             Self::AmazonLinux2023 => "al2023",
             Self::NetworkManager => "network-manager",
             Self::Dhcpcd => "dhcpcd",
+            Self::Ubuntu => "ubuntu",
+            Self::Fedora => "fedora",
+            Self::Openresolv => "openresolv",
+            Self::Resolvconf => "resolvconf",
         };
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("system-roots").join(name)
     }
@@ -238,8 +250,10 @@ impl Machine {
         (end, started.elapsed())
     }
 
+    /// Whether the server is among those that its resolver asks, which resolved's stub is not.
     pub(crate) fn uses(&self, address: Ipv4Addr) -> bool {
-        self.ask("cat /etc/resolv.conf").contains(&format!("nameserver {address}\n"))
+        let files = "cat /etc/resolv.conf /run/systemd/resolve/resolv.conf 2>/dev/null || :";
+        self.ask(files).contains(&format!("nameserver {address}\n"))
     }
 
     /// Whether the machine's own lookups work: by getaddrinfo(3).
@@ -255,7 +269,8 @@ impl Drop for Machine {
                 for script in [
                     "journalctl --no-pager -b -u tagalong",
                     "cat /var/log/cloud-init-output.log",
-                    "cat /etc/resolv.conf; ip addr",
+                    "ls -l /etc/resolv.conf; cat /etc/resolv.conf /run/systemd/resolve/resolv.conf; ip addr",
+                    "resolvectl; tagalong status",
                     "journalctl --no-pager -b -n 60",
                 ] {
                     let output = self.run(script);

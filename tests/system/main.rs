@@ -21,4 +21,5 @@ mod leases;
 mod lookups;
 mod machine;
 mod outage_of_2015;
+mod owners;
 mod servers;

@@ -12,15 +12,15 @@ use crate::{
         report::Report,
         resolution::{Action, Mode},
     },
-    cli::once::{Places, resolve},
+    cli::once::resolve,
     config::Manager,
     core::{
-        resolv_conf::{ResolvConf, Wanted},
+        resolv_conf::ResolvConf,
         schedule::{Event, Outcome},
         servers::{Health, NameServer},
     },
     ports::{Clock as _, Failure, Prober as _, ResolverManager},
-    resolver::{self, health::SoaProber},
+    resolver::health::SoaProber,
     store::{managed, trampled::difference},
     sys::clock::SystemClock,
 };
@@ -56,10 +56,12 @@ impl Worker<'_> {
         };
         let is_listed = listed.is_ok();
         let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
-        let places = Places::of(self.args);
-        let resolved = resolve(&host, &known, &places, listed, Mode::Apply).await;
+        // Until it is known what was set, nobody can tell our own change from others'.
+        let setting = self.setting.lock().await;
+        let resolved = resolve(&host, &known, &self.resolvers, listed, Mode::Apply).await;
         // Where nobody serves, whatever another program writes can only be better.
         self.wanted.borrow_mut().clone_from(&resolved.wanted);
+        drop(setting);
         let usable = resolved.ranking.usable.iter().map(|ranked| ranked.server.address.ip());
         let usable = usable.collect::<BTreeSet<_>>();
         self.silent.borrow_mut().retain(|address| !usable.contains(address));
@@ -88,11 +90,12 @@ impl Worker<'_> {
     }
 
     /// Puts the file back if another program changed it.
-    pub(super) fn guard(&self) -> Performed {
+    pub(super) async fn guard(&self) -> Performed {
+        let _setting = self.setting.lock().await;
         let Some(wanted) = self.wanted.borrow().clone() else {
             return Performed::with(Outcome::Done);
         };
-        let manager = match self.manager() {
+        let manager = match self.manager().await {
             Ok(Some(manager)) => manager,
             Ok(None) => return Performed::with(Outcome::Done),
             Err(failure) => {
@@ -101,50 +104,49 @@ impl Worker<'_> {
                 return Performed::with(Outcome::Done);
             }
         };
-        let current = match manager.current() {
-            Ok(current) => current.unwrap_or_default(),
+        let current = match manager.current().await {
+            Ok(current) => current,
             Err(error) => {
                 self.say_conditions("guard", [Failure::of(&error).to_string()]);
                 return Performed::with(Outcome::Failed);
             }
         };
-        if current.says(&wanted) {
+        let ours = manager.becomes(&current, &wanted);
+        if ours == current {
             self.say_conditions("guard", []);
             return Performed::with(Outcome::Done);
         }
-        self.note_trampling(&current, &wanted);
-        if let Err(error) = manager.apply(&wanted) {
+        self.note_trampling(&current, &ours);
+        if let Err(error) = manager.apply(&wanted).await {
             self.say_conditions("guard", [Failure::of(&error).to_string()]);
             return Performed::with(Outcome::Failed);
         }
         Performed::with(Outcome::Trampled)
     }
 
-    fn note_trampling(&self, theirs: &ResolvConf, wanted: &Wanted) {
-        let ours = theirs.with(wanted).to_string();
+    fn note_trampling(&self, theirs: &ResolvConf, ours: &ResolvConf) {
         let mut trampled = self.trampled.borrow_mut();
         trampled.at = SystemClock.now();
         trampled.times += 1;
-        trampled.difference = difference(&ours, &theirs.to_string());
-        tracing::info!(difference = ?trampled.difference, "another program changed resolv.conf; it is put back");
+        trampled.difference = difference(&ours.to_string(), &theirs.to_string());
+        tracing::info!(difference = ?trampled.difference, "another program changed the resolver's servers; they are put back");
         // It is there to be looked at, and nothing depends on it.
         let _ = trampled.save(&self.args.run_dir);
     }
 
-    fn manager(&self) -> Result<Option<Box<dyn ResolverManager>>, Failure> {
+    async fn manager(&self) -> Result<Option<Box<dyn ResolverManager>>, Failure> {
         let manager = self
             .known()
             .map_or(self.config.borrow().resolver.manager, |known| known.config.resolver.manager);
-        resolver::open(manager, &self.args.root, &self.args.state_dir)
-            .map_err(|error| Failure::of(&error))
+        self.resolvers.open(manager).await.map_err(|error| Failure::of(&error))
     }
 
     /// Whether the servers in use serve. Only a change is an event: what stays silent is ranked again by its own timer.
     pub(super) async fn probe(&self) -> Performed {
         let mut performed = Performed::with(Outcome::Done);
         let Some(known) = self.known() else { return performed };
-        let Ok(Some(manager)) = self.manager() else { return performed };
-        let Ok(Some(current)) = manager.current() else { return performed };
+        let Ok(Some(manager)) = self.manager().await else { return performed };
+        let Ok(current) = manager.current().await else { return performed };
         let prober = SoaProber::new(known.probe_zone());
         let answers = current.nameservers().into_iter().map(|address| {
             let (prober, port) = (&prober, known.config.discovery.port);

@@ -9,12 +9,10 @@ use std::{
     thread,
 };
 
-use tagalong::{
-    config::Manager,
-    core::resolv_conf::{MARKER, Wanted},
-    ports::ResolverManager,
-    resolver,
-};
+use tagalong::core::resolv_conf::{MARKER, Wanted};
+
+use super::manager;
+use crate::support::block_on;
 
 const REWRITES: usize = 10_000;
 
@@ -43,9 +41,8 @@ fn read_beside_rewrites(
     is_whole: impl Fn(&str) -> bool + Sync,
 ) -> (usize, usize) {
     let state = root.join("state");
-    let manager: Box<dyn ResolverManager> =
-        resolver::open(Manager::ResolvConf, root, &state).unwrap().unwrap();
-    manager.apply(&wanted(&[5])).unwrap();
+    let manager = manager(root, &state);
+    block_on(manager.apply(&wanted(&[5]))).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let reader = scope.spawn(|| {
@@ -60,7 +57,7 @@ fn read_beside_rewrites(
         });
         for round in 0..REWRITES {
             let servers: &[u8] = if round % 2 == 0 { &[2, 3, 4] } else { &[5] };
-            manager.apply(&wanted(servers)).unwrap();
+            block_on(manager.apply(&wanted(servers))).unwrap();
         }
         done.store(true, Ordering::Relaxed);
         reader.join().unwrap()

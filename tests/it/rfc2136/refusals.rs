@@ -20,12 +20,8 @@ use tagalong::{
 
 use crate::{
     authority::{Authority, Named, dig, fleet, parsed, tsig_keygen, tsig_text},
-    support::{Lab, NAME, ZONE, fleet_server},
+    support::{Lab, NAME, ZONE, block_on, fleet_server},
 };
-
-fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
-}
 
 #[test]
 fn another_secret_is_badsig_and_says_whose_secrets_to_compare() {

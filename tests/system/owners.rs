@@ -1,0 +1,157 @@
+//! Hosts whose resolver has an owner: each gets the fleet's servers into the real program, keeps them there, follows a server
+//! that is respawned, and gives the resolver back. One suite, and every owner is a subject of it.
+
+use std::net::Ipv4Addr;
+
+use crate::{
+    boot::{MORE, first_boot, follows_the_servers},
+    lab::{APP, PRIMARY, ROUTER, until},
+    machine::{Machine, Shape},
+};
+
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 3);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// A host, and how its resolver can be interfered with.
+struct Subject {
+    shape: Shape,
+    /// What `status` says.
+    owner: &'static str,
+    /// Commands after which the resolver is somebody else's, each.
+    tramples: &'static [&'static str],
+    /// Takes away what the tramples would leave.
+    clear: &'static str,
+    /// A look-up by the owner's own tool, beside getent(1).
+    query: Option<&'static str>,
+}
+
+fn check(subject: &Subject) {
+    let Subject { shape, owner, tramples, clear, query } = subject;
+    if !shape.can_boot(&format!("the owner of the resolver of {shape:?}")) {
+        return;
+    }
+    let mut machine = Machine::new(*shape, MORE);
+    first_boot(&mut machine);
+    follows_the_servers(&machine);
+    let status = machine.ask("tagalong status");
+    assert!(status.contains(&format!("owner         {owner} because: ")), "{status}");
+    let resolves = |machine: &Machine| {
+        machine.resolves(APP)
+            && query.is_none_or(|query| machine.run(&format!("{query} {APP}")).status.success())
+    };
+
+    // The first server dies, and the respawned one alone answers.
+    let second = machine.vpc.named(SECOND);
+    // With the zone, which it has from the first.
+    until("the respawned server serves", || {
+        machine.ask("tagalong status").contains("10.66.0.3:53 in use: answered in")
+    });
+    let dead = machine.vpc.kill_primary();
+    until("the dead server is out of use", || !machine.uses(PRIMARY));
+    until("names are found at the respawned server", || resolves(&machine));
+    assert!(!machine.uses(ROUTER), "the client's own server is not asked beside ours");
+    drop(dead);
+    machine.vpc.respawn_primary();
+    until("the first server is back", || machine.uses(PRIMARY));
+
+    for trample in *tramples {
+        machine.ask(trample);
+        until(&format!("the servers are back after `{trample}`"), || {
+            machine.uses(PRIMARY) && !machine.uses(STRANGER) && !machine.uses(ROUTER)
+        });
+        until(&format!("names are found after `{trample}`"), || resolves(&machine));
+    }
+    let once = machine.ask("tagalong once");
+    let resolver = once.split("resolvers ").nth(1).unwrap_or_default();
+    assert!(resolver.contains(" unchanged"), "nothing is left to be done: {once}");
+
+    machine.ask(clear);
+    machine.ask("dpkg --remove tagalong");
+    until("the resolver is given back", || machine.uses(ROUTER) && !machine.uses(PRIMARY));
+    drop(second);
+}
+
+#[test]
+fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::AmazonLinux2023,
+        owner: "systemd-resolved",
+        tramples: &[
+            "resolvectl dns ens5 192.0.2.1",
+            "systemctl restart systemd-networkd",
+            "systemctl restart systemd-resolved",
+            // A second link with servers of its own.
+            "ip link add hand0 type veth peer name hand1 && ip addr add 192.0.2.2/24 dev hand0 && \
+             ip link set hand1 up && ip link set hand0 up && resolvectl dns hand0 192.0.2.1",
+        ],
+        clear: "ip link delete hand0 2>/dev/null || :",
+        query: Some("resolvectl query"),
+    });
+}
+
+#[test]
+fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::Ubuntu,
+        owner: "systemd-resolved",
+        tramples: &["resolvectl dns ens5 192.0.2.1", "networkctl reconfigure ens5"],
+        clear: "ip link delete hand0 2>/dev/null || :",
+        query: Some("resolvectl query"),
+    });
+}
+
+#[test]
+fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::Fedora,
+        owner: "systemd-resolved",
+        tramples: &["resolvectl dns ens5 192.0.2.1", "systemctl restart NetworkManager"],
+        clear: "ip link delete hand0 2>/dev/null || :",
+        query: Some("resolvectl query"),
+    });
+}
+
+#[test]
+fn network_manager_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::NetworkManager,
+        owner: "networkmanager",
+        tramples: &[
+            "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+            "systemctl restart NetworkManager",
+            "nmcli connection up \"$(nmcli --terse --fields=NAME connection show --active | head -n 1)\"",
+        ],
+        clear: "",
+        query: None,
+    });
+}
+
+#[test]
+fn openresolv_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::Openresolv,
+        owner: "resolvconf",
+        tramples: &[
+            "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+            "echo 'nameserver 192.0.2.1' | resolvconf -a other",
+            "echo 'nameserver 192.0.2.1' | resolvconf -x -a another",
+        ],
+        clear: "resolvconf -d other && resolvconf -d another",
+        query: None,
+    });
+}
+
+#[test]
+fn debians_resolvconf_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::Resolvconf,
+        owner: "resolvconf",
+        tramples: &[
+            "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+            "echo 'nameserver 192.0.2.1' | resolvconf -a lo.other",
+            "resolvconf --enable-updates && resolvconf -u",
+        ],
+        clear: "resolvconf -d lo.other",
+        query: None,
+    });
+}
