@@ -64,11 +64,20 @@ pub trait ServerDirectory: Send + Sync {
     async fn list(&self) -> Result<Vec<NameServer>, DirectoryError>;
 }
 
+/// How much a probe asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Depth {
+    /// Over UDP.
+    Quick,
+    /// Over UDP and TCP.
+    Thorough,
+}
+
 /// Asks a DNS server whether it serves.
 #[async_trait]
 pub trait Prober: Send + Sync {
     /// Probes one server; bounded in time.
-    async fn probe(&self, server: &NameServer) -> Health;
+    async fn probe(&self, server: &NameServer, depth: Depth) -> Health;
 }
 
 /// A place where records are published.

@@ -130,6 +130,12 @@ impl Credentials {
     }
 }
 
+/// The Region that a request is signed for.
+pub(crate) fn region(headers: &HeaderMap) -> Option<&str> {
+    let authorization = headers.get("authorization")?.to_str().ok()?;
+    authorization.split("Credential=").nth(1)?.split('/').nth(2)
+}
+
 /// `length` letters and digits that nobody can guess.
 pub(crate) fn random_text(length: usize) -> String {
     let mut octets = vec![0_u8; length];

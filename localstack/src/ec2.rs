@@ -9,7 +9,7 @@ mod tags;
 
 use crate::{
     bucket::Limit,
-    credentials::Caller,
+    credentials::{self, Caller},
     form::Form,
     http::{Answer, Call, Refusal},
     world::{State, World},
@@ -67,8 +67,10 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
         let message = "Request would have succeeded, but DryRun flag is set.";
         return Err(Error { status: 412, ..Error::new("DryRunOperation", message) });
     }
+    // Each Region has an endpoint of its own; here the signature says which one is meant.
+    let region = credentials::region(&call.headers).unwrap_or_default();
     let content = match action {
-        Action::DescribeInstances => describe::instances(state, form)?,
+        Action::DescribeInstances => describe::instances(state, form, region)?,
         Action::DescribeTags => describe::tags(state, form)?,
         Action::CreateTags => tags::create(state, form)?,
         Action::DeleteTags => tags::delete(state, form)?,

@@ -1,18 +1,23 @@
 //! Journey 3: find and use the living DNS servers. Listed servers → probe → rank → render → hand to the manager.
 
+mod outcome;
+
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    time::Duration,
 };
 
+pub use self::outcome::{Action, Resolved};
 use super::notebook::Notebook;
 use crate::{
     core::{
-        ledger::KnownServers,
+        ledger::{KnownServers, Ledger},
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
-        servers::{Health, Here, NameServer, Ranked, Ranking, rank},
+        servers::{Answer, Findings, Health, Here, NameServer, Ranked, Ranking, behind, rank},
     },
-    ports::{Clock, Failure, Prober, ResolverManager, error::ResolverError},
+    ports::{Clock, Depth, Failure, Prober, ResolverManager, error::ResolverError},
 };
 
 /// What the resolver shall use.
@@ -35,103 +40,38 @@ pub struct Resolution<'a> {
     pub notebook: &'a Notebook<'a>,
     /// The time.
     pub clock: &'a dyn Clock,
+    /// How long a server may be behind its peers.
+    pub stale: Duration,
 }
 
-/// What became of it.
-#[derive(Clone, Debug, Default)]
-#[must_use]
-pub struct Resolved {
-    /// What is in the resolver now.
-    pub in_use: Vec<IpAddr>,
-    /// Every server that was asked, best first, and why.
-    pub ranking: Ranking,
-    /// What the resolver shall say, if that could be found out.
-    pub wanted: Option<Wanted>,
-    /// What was done.
-    pub action: Action,
-    /// Who owns the resolver, and because of which clues.
-    pub owner: String,
-    /// What the operator should know.
-    pub notices: Vec<String>,
-    /// What went wrong.
-    pub failures: Vec<Failure>,
-}
-
-impl Resolved {
-    /// `resolvers 10.0.0.2, 10.0.0.3 set (1 of 3 do not serve)`
-    #[must_use]
-    pub fn summary(&self) -> String {
-        let addresses = self.in_use.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let addresses = if addresses.is_empty() { "none" } else { addresses.as_str() };
-        let left_out = self.ranking.left_out.len();
-        let known = left_out + self.ranking.usable.len();
-        let aside = if left_out == 0 {
-            String::new()
-        } else {
-            format!(" ({left_out} of {known} do not serve)")
-        };
-        match &self.action {
-            Action::Failed => format!("resolvers {addresses} not set{aside}"),
-            Action::Unmanaged => "resolver left alone".to_owned(),
-            Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
-            Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
-            Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
-        }
-    }
-
-    /// Says the reason `why` where the outcome says what was known before it, `late`.
-    pub fn learn(&mut self, late: &Failure, why: &Failure) {
-        for notice in &mut self.notices {
-            *notice = notice.replace(&late.to_string(), &why.to_string());
-        }
-        self.failures
-            .iter_mut()
-            .filter(|failure| *failure == late)
-            .for_each(|failure| failure.clone_from(why));
-    }
-}
-
-/// What was done to the resolver.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Action {
-    /// The journey did not come to its end; the failures say why.
-    #[default]
-    Failed,
-    /// It was as it should be.
-    Unchanged,
-    /// It was set.
-    Written {
-        /// The content before.
-        before: String,
-        /// The content after.
-        after: String,
-    },
-    /// It was left as it is although it is not what is wanted.
-    Kept(&'static str),
-    /// It is not ours to set, by configuration.
-    Unmanaged,
-}
-
-impl Resolved {
-    /// Whether the resolver has what we want in it, servers that have answered.
-    #[must_use]
-    pub fn is_managed(&self) -> bool {
-        self.wanted.is_some() && matches!(self.action, Action::Unchanged | Action::Written { .. })
-    }
-}
-
-/// Whether the journey ends before it sets anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// Set the resolver.
+/// What is done about the resolver.
+#[derive(Clone, Copy, Debug)]
+pub enum Mode<'a> {
+    /// It is set.
     Apply,
-    /// Only say what would be set.
+    /// It is set, by an agent that remembers the order of servers that it wanted last: a mere reordering must be wanted twice.
+    Follow(&'a RefCell<Vec<IpAddr>>),
+    /// It is only said what would be set.
     Plan,
+}
+
+impl Mode<'_> {
+    fn applies(self) -> bool {
+        !matches!(self, Self::Plan)
+    }
+
+    /// Remembers an order, where it can be, and says whether it may be set now.
+    fn is_settled(self, order: &[IpAddr]) -> bool {
+        match self {
+            Self::Follow(wanted) => wanted.replace(order.to_vec()) == order,
+            Self::Apply | Self::Plan => true,
+        }
+    }
 }
 
 impl Resolution<'_> {
     /// The whole journey.
-    pub async fn run(&self, mode: Mode) -> Resolved {
+    pub async fn run(&self, mode: Mode<'_>) -> Resolved {
         let mut outcome = Resolved::default();
         let owner = self.manager.verdict().owner;
         outcome.owner = format!("{owner} because: {}", self.clues());
@@ -149,17 +89,26 @@ impl Resolution<'_> {
             .iter()
             .map(|address| NameServer::at(SocketAddr::new(*address, self.port)));
         let present = present.collect::<Vec<_>>();
-        let health = self.probe(listed.iter().chain(&present)).await;
-        outcome.ranking = rank(&listed, &health, &self.here, &outcome.in_use);
+        let mut health = self.probe(listed.iter().chain(&present), Depth::Thorough).await;
+        self.probe_newcomers(&listed, &present, &mut health).await;
+        let stale = self.stale(&health, mode, &mut outcome);
+        let here = Here { in_use: outcome.in_use.clone(), ..self.here.clone() };
+        let findings = Findings { health, stale };
+        outcome.ranking = rank(&listed, &findings, &here);
         tracing::debug!(ranking = ?outcome.ranking, "ranked");
-        let lives = |server: &NameServer| health.get(&server.address).is_some_and(Health::answers);
+        let lives =
+            |server: &NameServer| findings.health.get(&server.address).is_some_and(Health::answers);
         // What cannot be asked may live.
         let some_lives = present.iter().any(lives) || current.has_scoped_server();
         let (wanted, otherwise) = match wanted(&outcome.ranking, self.policy) {
             Some(wanted) => (Some(wanted), ""),
             None if some_lives => (None, "no listed server serves, and a server in use does"),
             None => {
-                (self.fallback(&mut outcome).await, "no server serves; a silent one may come back")
+                let wanted = match self.fallback(&mut outcome).await {
+                    Some(wanted) => Some(wanted),
+                    None => self.last_resort(&mut outcome),
+                };
+                (wanted, "no server serves; a silent one may come back")
             }
         };
         outcome.wanted.clone_from(&wanted);
@@ -192,17 +141,17 @@ impl Resolution<'_> {
     }
 
     /// The servers to choose from: the list, or the last good one when there is none, or an empty one.
-    fn listed(&self, mode: Mode, outcome: &mut Resolved) -> Vec<NameServer> {
+    fn listed(&self, mode: Mode<'_>, outcome: &mut Resolved) -> Vec<NameServer> {
         let known = self.notebook.ledger().servers;
         let why = match &self.listed {
             Ok(servers) if !servers.is_empty() => {
                 let now = self.clock.now();
-                let remember = |ledger: &mut crate::core::ledger::Ledger| {
+                let remember = |ledger: &mut Ledger| {
                     if ledger.servers.as_ref().is_none_or(|known| known.servers != *servers) {
                         ledger.servers = Some(KnownServers { servers: servers.clone(), at: now });
                     }
                 };
-                if mode == Mode::Apply
+                if mode.applies()
                     && let Err(error) = self.notebook.note(remember)
                 {
                     outcome.failures.push(Failure::of(&error));
@@ -231,6 +180,7 @@ impl Resolution<'_> {
     async fn probe<'s>(
         &self,
         servers: impl Iterator<Item = &'s NameServer>,
+        depth: Depth,
     ) -> BTreeMap<SocketAddr, Health> {
         let mut distinct: Vec<&NameServer> = Vec::new();
         for server in servers {
@@ -240,21 +190,79 @@ impl Resolution<'_> {
         }
         let probes = distinct
             .into_iter()
-            .map(|server| async { (server.address, self.prober.probe(server).await) });
+            .map(|server| async { (server.address, self.prober.probe(server, depth).await) });
         futures_util::future::join_all(probes).await.into_iter().collect()
+    }
+
+    /// A server that is not in use yet has to answer twice.
+    async fn probe_newcomers(
+        &self,
+        listed: &[NameServer],
+        present: &[NameServer],
+        health: &mut BTreeMap<SocketAddr, Health>,
+    ) {
+        let newcomers = listed.iter().filter(|server| {
+            present.iter().all(|known| known.address != server.address)
+                && matches!(health.get(&server.address), Some(Health::Alive(_)))
+        });
+        for (address, second) in self.probe(newcomers, Depth::Quick).await {
+            if !matches!(second, Health::Alive(_)) {
+                health.insert(address, second);
+            }
+        }
+    }
+
+    /// Which servers have been behind their peers for too long; since when is remembered.
+    fn stale(
+        &self,
+        health: &BTreeMap<SocketAddr, Health>,
+        mode: Mode<'_>,
+        outcome: &mut Resolved,
+    ) -> BTreeMap<SocketAddr, Duration> {
+        let now = self.clock.now();
+        let behind = behind(health, &self.notebook.ledger().behind, now);
+        let remember = |ledger: &mut Ledger| {
+            if ledger.behind != behind {
+                ledger.behind.clone_from(&behind);
+            }
+        };
+        if mode.applies()
+            && let Err(error) = self.notebook.note(remember)
+        {
+            outcome.failures.push(Failure::of(&error));
+        }
+        let since = |at: u64| Duration::from_secs(now.saturating_sub(at));
+        let stale = behind.into_iter().map(|(address, at)| (address, since(at)));
+        stale.filter(|(_, since)| *since >= self.stale).collect()
+    }
+
+    /// What servers that answer, but refuse or fail, make of the resolver: they may do better any moment, which a silent one
+    /// keeps everybody waiting for.
+    fn last_resort(&self, outcome: &mut Resolved) -> Option<Wanted> {
+        let Ranking { left_out, unwilling, .. } = &outcome.ranking;
+        let usable = left_out.get(..*unwilling).unwrap_or_default().to_vec();
+        let wanted = wanted(&Ranking { usable, ..Ranking::default() }, self.policy)?;
+        outcome.notices.push(
+            "no DNS server serves; those that refuse or fail are used rather than silent ones"
+                .to_owned(),
+        );
+        Some(wanted)
     }
 
     /// What the fallback makes of the resolver, if it answers; our search list and options are the discovered servers'.
     async fn fallback(&self, outcome: &mut Resolved) -> Option<Wanted> {
         // It is there for the rest of the world: that it does not know the fleet's zone is no fault.
-        let health =
-            self.probe(self.fallback.iter()).await.into_iter().map(
-                |(address, health)| match health {
-                    Health::Ignorant(time) => (address, Health::Alive(time)),
-                    health => (address, health),
-                },
-            );
-        let ranking = rank(&self.fallback, &health.collect(), &self.here, &outcome.in_use);
+        let health = self.probe(self.fallback.iter(), Depth::Quick).await.into_iter();
+        let health = health.map(|(address, health)| match health {
+            Health::Ignorant(time) => {
+                let answer = Answer { time, serial: 0, is_authoritative: false, over_tcp: None };
+                (address, Health::Alive(answer))
+            }
+            health => (address, health),
+        });
+        let findings = Findings { health: health.collect(), ..Findings::default() };
+        let here = Here { in_use: outcome.in_use.clone(), ..self.here.clone() };
+        let ranking = rank(&self.fallback, &findings, &here);
         let wanted = wanted(&ranking, self.policy)?;
         outcome.notices.push(
             "no discovered server serves; the VPC's resolver is used until one does".to_owned(),
@@ -266,16 +274,23 @@ impl Resolution<'_> {
         &self,
         current: &ResolvConf,
         wanted: &Wanted,
-        mode: Mode,
+        mode: Mode<'_>,
         outcome: &mut Resolved,
     ) {
         let after = self.manager.becomes(current, wanted);
         let owner = self.manager.verdict().owner;
         if after == *current {
             outcome.action = Action::Unchanged;
+            mode.is_settled(&[]);
             return;
         }
-        if mode == Mode::Apply {
+        if outcome.ranking.is_mere_reordering_of(&outcome.in_use)
+            && !mode.is_settled(&wanted.nameservers)
+        {
+            outcome.action = Action::Kept("a better order must be wanted twice");
+            return;
+        }
+        if mode.applies() {
             let told = self.manager.apply(wanted).await;
             let now = self.manager.current().await;
             let stands = now.is_ok_and(|now| self.manager.becomes(&now, wanted) == now);
@@ -300,7 +315,7 @@ impl Resolution<'_> {
 /// Why each server stands where it stands.
 fn reasons(ranking: &Ranking) -> String {
     let ranked = ranking.usable.iter().chain(&ranking.left_out);
-    let texts = ranked.map(|Ranked { server, because }| {
+    let texts = ranked.map(|Ranked { server, because, .. }| {
         let because = because.iter().map(ToString::to_string).collect::<Vec<_>>();
         format!("{}: {}", server.address.ip(), because.join(" · "))
     });

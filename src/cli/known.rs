@@ -19,7 +19,7 @@ use crate::{
         naming::{self, Desired, NamingError, desire},
         servers::{Here, NameServer},
     },
-    ec2::tags::{TaggedServers, client},
+    ec2::tags::{Home, TaggedServers},
     ports::{Failure, ServerDirectory as _},
     sys::clock::SystemClock,
 };
@@ -132,8 +132,10 @@ impl Known {
                 None,
             ));
         };
-        let ec2 = client(&self.aws, self.config.ec2_endpoint.as_deref());
-        let directory = TaggedServers::new(ec2, self.config.discovery.clone(), vpc);
+        let region = self.facts.as_ref().map_or("", |facts| facts.identity.region.as_str());
+        let endpoint = self.config.ec2_endpoint.as_deref();
+        let home = Home { shared: &self.aws, endpoint, region, vpc_id: vpc };
+        let directory = TaggedServers::new(home, self.config.discovery.clone());
         insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await)
             .await
     }
@@ -190,6 +192,7 @@ impl Known {
                 .map(|identity| identity.availability_zone.clone())
                 .unwrap_or_default(),
             spread: identity.map(|identity| identity.instance_id.clone()).unwrap_or_default(),
+            in_use: Vec::new(),
         }
     }
 

@@ -275,7 +275,7 @@ pub(super) async fn resolve(
     known: &Known,
     resolvers: &Resolvers,
     listed: Result<Vec<NameServer>, Failure>,
-    mode: Mode,
+    mode: Mode<'_>,
 ) -> Resolved {
     let manager = match resolvers.open(known.config.resolver.manager).await {
         Ok(Some(manager)) => manager,
@@ -304,6 +304,7 @@ pub(super) async fn resolve(
         port: known.config.discovery.port,
         notebook: host.notebook,
         clock: &SystemClock,
+        stale: known.config.resolver.stale,
     };
     resolution.run(mode).await
 }

@@ -73,6 +73,8 @@ pub(super) struct Worker<'a> {
     wanted: RefCell<Option<Wanted>>,
     /// Held while the resolver is set.
     setting: Mutex<()>,
+    /// The order of servers that the last pass would have set.
+    proposed: RefCell<Vec<IpAddr>>,
     silent: RefCell<BTreeSet<IpAddr>>,
     trampled: RefCell<Trampled>,
     /// How the parts stand.
@@ -106,6 +108,7 @@ impl<'a> Worker<'a> {
             given_up: RefCell::default(),
             wanted: RefCell::default(),
             setting: Mutex::default(),
+            proposed: RefCell::default(),
             silent: RefCell::default(),
             trampled: RefCell::default(),
             report: RefCell::default(),

@@ -61,6 +61,9 @@ impl Check<'_> {
             discovery: Discovery {
                 tag: self.text("discovery.tag").unwrap_or_default(),
                 value: self.text("discovery.value"),
+                draining: self.text("discovery.draining").unwrap_or_default(),
+                vpcs: self.list("discovery.vpcs"),
+                regions: self.list("discovery.regions"),
                 refresh: self.pause("discovery.refresh"),
                 port: self.number("discovery.port", 1, u16::MAX.into()).try_into().unwrap_or(53),
             },
@@ -70,6 +73,7 @@ impl Check<'_> {
                     search: self.words("resolver.search"),
                     options: self.words("resolver.options"),
                 },
+                stale: self.pause("resolver.stale"),
                 probe: self.pause("resolver.probe"),
                 fallback: self.one_of("resolver.fallback", FALLBACKS).unwrap_or(Fallback::Vpc),
                 prefer: self.list("resolver.prefer"),

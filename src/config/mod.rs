@@ -77,6 +77,12 @@ pub struct Discovery {
     pub tag: String,
     /// The tag's value; `None` for any.
     pub value: Option<String>,
+    /// The tag's key of a server that is about to be shut down.
+    pub draining: String,
+    /// The VPCs; empty for this instance's.
+    pub vpcs: Vec<String>,
+    /// The Regions; empty for this instance's.
+    pub regions: Vec<String>,
     /// How often the list is read.
     pub refresh: Duration,
     /// Where the servers listen.
@@ -92,6 +98,8 @@ pub struct Resolver {
     pub policy: ResolverPolicy,
     /// What is used when no discovered server answers.
     pub fallback: Fallback,
+    /// How long a server may be behind its peers.
+    pub stale: Duration,
     /// How often the servers in use are probed.
     pub probe: Duration,
     /// Shared names to be ordered by nearness.

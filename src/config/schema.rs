@@ -152,9 +152,22 @@ pub const KEYS: &[Key] = &[
         "discovery.tag",
         Form::Text,
         "\"tagalong:dns-server\"",
-        "the tag that makes a running instance of this VPC a DNS server",
+        "the tag that makes a running instance a DNS server",
     ),
     unset("discovery.value", Form::Text, "\"corp.internal\"", "the tag's value; unset: any"),
+    key(
+        "discovery.draining",
+        Form::Text,
+        "\"tagalong:draining\"",
+        "the tag of a DNS server that is about to be shut down, and is used last; so is one whose value ends in ` draining`",
+    ),
+    key("discovery.vpcs", Form::List, "[]", "the VPCs whose DNS servers are used; empty: this one"),
+    key(
+        "discovery.regions",
+        Form::List,
+        "[]",
+        "the Regions in which they are looked for; empty: this one. In another Region without `vpcs`, any VPC's count",
+    ),
     key(
         "discovery.refresh",
         Form::Text,
@@ -185,6 +198,12 @@ pub const KEYS: &[Key] = &[
         Form::Text,
         "\"vpc\"",
         "vpc or none: used only when neither a discovered server nor one in use answers",
+    ),
+    key(
+        "resolver.stale",
+        Form::Text,
+        "\"10m\"",
+        "a server whose zone has been behind its peers' for so long is used after them",
     ),
     key(
         "resolver.probe",

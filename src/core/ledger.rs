@@ -1,6 +1,9 @@
 //! What this host published last and where, and what it last knew: a hint, kept a superset of what is in the zones.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use super::{name::Name, naming::Wish, ownership::OwnerId, plan::Plan, servers::NameServer};
 
@@ -13,6 +16,8 @@ pub struct Ledger {
     pub published: BTreeMap<String, BTreeMap<Name, Published>>,
     /// The last list of DNS servers that was good, and when it was read.
     pub servers: Option<KnownServers>,
+    /// Since when DNS servers have been behind their peers' serial, in seconds since 1970.
+    pub behind: BTreeMap<SocketAddr, u64>,
     /// Hardware addresses that the metadata service listed last.
     pub macs: Vec<String>,
     /// The role whose credentials the metadata service gave last.

@@ -52,6 +52,19 @@ pub enum Reason {
         /// The response code's mnemonic (RFC 6895 section 2.3).
         rcode: String,
     },
+    /// The server answered, and not as an authority of the zone.
+    NotAuthoritative,
+    /// The server's zone has been older than its peers' for longer than that is tolerated.
+    Stale {
+        /// The zone's serial there.
+        serial: u32,
+        /// For how long.
+        since: Duration,
+    },
+    /// The server answers over UDP only.
+    NoTcp,
+    /// A tag says that the server is about to be shut down.
+    Draining,
     /// The server stands in this host's Availability Zone.
     SameZone(String),
     /// The server stands in another Availability Zone.
@@ -81,10 +94,16 @@ impl fmt::Display for Reason {
             Self::Ignorant => f.write_str("does not know the zone"),
             Self::Silent { queries } => write!(f, "silent to {queries} queries"),
             Self::Unwilling { rcode } => write!(f, "answered {rcode}"),
+            Self::NotAuthoritative => f.write_str("is no authority of the zone"),
+            Self::Stale { serial, since } => {
+                write!(f, "behind its peers for {} s, at serial {serial}", since.as_secs())
+            }
+            Self::NoTcp => f.write_str("does not answer over TCP"),
+            Self::Draining => f.write_str("draining"),
             Self::SameZone(zone) => write!(f, "same zone {zone}"),
             Self::OtherZone(zone) => write!(f, "zone {zone}"),
             Self::InUse => f.write_str("in use"),
-            Self::NoRoom => f.write_str("resolv.conf holds three servers"),
+            Self::NoRoom => f.write_str("in reserve: resolv.conf holds three servers"),
         }
     }
 }

@@ -312,12 +312,13 @@ mod tests {
 
     #[test]
     fn at_most_three_servers_are_wanted_and_never_none() {
-        use crate::core::servers::NameServer;
+        use crate::core::servers::{Burden, NameServer};
         let ranked = |last: u8| Ranked {
             server: NameServer::at(([10, 0, 0, last], 53).into()),
+            burden: Burden::None,
             because: Vec::new(),
         };
-        let ranking = Ranking { usable: (1..=5).map(ranked).collect(), left_out: Vec::new() };
+        let ranking = Ranking { usable: (1..=5).map(ranked).collect(), ..Ranking::default() };
         assert_eq!(
             super::wanted(&ranking, &ResolverPolicy::default()).unwrap().nameservers.len(),
             MAXNS

@@ -1,17 +1,18 @@
 //! Which DNS servers to use, in which order, and why.
 //!
-//! Order: this Availability Zone before others; servers in use before new ones; then an order that differs from host to
-//! host, so that a fleet does not put its whole load on one server. A server that is silent, or refuses, is left out: the
-//! resolver would wait for the one and be turned away by the other.
+//! Order: sound servers before impaired ones, and those that are about to be shut down last; this Availability Zone before
+//! others; servers in use before new ones; then an order that differs from host to host, so that a fleet does not put its
+//! whole load on one server. A server that is silent, refuses or does not know the zone is left out: the resolver would wait
+//! for the first, and be turned away or misled by the others.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
-use super::reason::Reason;
+use super::{reason::Reason, resolv_conf::MAXNS};
 
 /// A DNS server that a tag names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,24 +23,26 @@ pub struct NameServer {
     pub instance_id: Option<String>,
     /// Its Availability Zone.
     pub availability_zone: Option<String>,
+    /// Whether it is about to be shut down, and is to be used last.
+    pub is_draining: bool,
 }
 
 impl NameServer {
     /// A server that is known by its address only.
     #[must_use]
     pub fn at(address: SocketAddr) -> Self {
-        Self { address, instance_id: None, availability_zone: None }
+        Self { address, instance_id: None, availability_zone: None, is_draining: false }
     }
 }
 
 /// What probes of a server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// It answered for the zone, after this time.
-    Alive(Duration),
+    /// It answered for the zone.
+    Alive(Answer),
     /// It answered after this time, and does not know the zone: good for the rest of the world only.
     Ignorant(Duration),
-    /// It answers, but refuses, fails, or does not know the zone.
+    /// It answers, but refuses, fails, or talks nonsense.
     Unwilling {
         /// The response code's mnemonic.
         rcode: String,
@@ -51,6 +54,19 @@ pub enum Health {
     },
 }
 
+/// A server's answer to the question for the zone's SOA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// How long it took.
+    pub time: Duration,
+    /// The zone's serial there.
+    pub serial: u32,
+    /// Whether the server is an authority of the zone (the AA bit).
+    pub is_authoritative: bool,
+    /// Whether it answers over TCP too; `None` when it was not asked that.
+    pub over_tcp: Option<bool>,
+}
+
 impl Health {
     /// Whether a resolver that uses the server gets answers at all.
     #[must_use]
@@ -59,13 +75,58 @@ impl Health {
     }
 }
 
+/// Since when servers have been behind the newest serial of the zone, by address; the older of two serials is that of
+/// RFC 1982 section 3.2. What is not behind now, or did not answer as an authority, is forgotten.
+#[must_use]
+pub fn behind(
+    health: &BTreeMap<SocketAddr, Health>,
+    before: &BTreeMap<SocketAddr, u64>,
+    now: u64,
+) -> BTreeMap<SocketAddr, u64> {
+    let serials = health.iter().filter_map(|(address, health)| match health {
+        Health::Alive(answer) if answer.is_authoritative => Some((*address, answer.serial)),
+        _ => None,
+    });
+    let serials = serials.collect::<Vec<_>>();
+    let is_behind = |serial: u32| serials.iter().any(|(_, other)| is_older(serial, *other));
+    let behind = serials.iter().filter(|(_, serial)| is_behind(*serial));
+    behind.map(|(address, _)| (*address, before.get(address).copied().unwrap_or(now))).collect()
+}
+
+fn is_older(serial: u32, other: u32) -> bool {
+    serial != other && other.wrapping_sub(serial) < 1 << 31
+}
+
 /// Where a host stands, as far as the order of servers depends on it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Here {
     /// The Availability Zone.
     pub availability_zone: String,
     /// What spreads hosts over equal servers: the instance id.
     pub spread: String,
+    /// What the resolver has now.
+    pub in_use: Vec<IpAddr>,
+}
+
+/// What is known of the servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What probes said.
+    pub health: BTreeMap<SocketAddr, Health>,
+    /// Which have been behind the newest serial for too long, and for how long.
+    pub stale: BTreeMap<SocketAddr, Duration>,
+}
+
+/// What speaks against a server that serves; the worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Burden {
+    /// Nothing.
+    #[default]
+    None,
+    /// Its answers may be old, or are not its own, or it does not answer over TCP.
+    Impaired,
+    /// It is about to be shut down.
+    Draining,
 }
 
 /// A server and what decided its place.
@@ -73,6 +134,8 @@ pub struct Here {
 pub struct Ranked {
     /// The server.
     pub server: NameServer,
+    /// What speaks against it.
+    pub burden: Burden,
     /// Why it stands where it stands.
     pub because: Vec<Reason>,
 }
@@ -82,28 +145,46 @@ pub struct Ranked {
 pub struct Ranking {
     /// In order of preference.
     pub usable: Vec<Ranked>,
-    /// Silent and unwilling ones.
+    /// Those that answer without serving the zone, then silent ones.
     pub left_out: Vec<Ranked>,
+    /// How many of those left out answer at all, though they refuse or fail: better than nobody.
+    pub unwilling: usize,
 }
 
-/// Orders the servers that were probed. `in_use` is what the resolver has now.
+impl Ranking {
+    /// Whether `in_use` has the same servers as would be set, and none before a sounder one: nothing is gained by another
+    /// order but preference.
+    #[must_use]
+    pub fn is_mere_reordering_of(&self, in_use: &[IpAddr]) -> bool {
+        let set = self.usable.iter().map(|ranked| ranked.server.address.ip()).take(MAXNS);
+        let burden = |address: &IpAddr| {
+            let ranked = self.usable.iter().find(|ranked| ranked.server.address.ip() == *address);
+            ranked.map(|ranked| ranked.burden)
+        };
+        set.collect::<BTreeSet<_>>() == in_use.iter().copied().collect()
+            && in_use.iter().map(burden).is_sorted()
+    }
+}
+
+/// Orders the servers that were probed.
 #[must_use]
-pub fn rank(
-    servers: &[NameServer],
-    health: &BTreeMap<SocketAddr, Health>,
-    here: &Here,
-    in_use: &[IpAddr],
-) -> Ranking {
+pub fn rank(servers: &[NameServer], findings: &Findings, here: &Here) -> Ranking {
     let mut ranking = Ranking::default();
-    let mut keyed = Vec::new();
+    let (mut usable, mut left_out) = (Vec::new(), Vec::new());
     let mut seen = Vec::new();
     for server in servers {
         if seen.contains(&server.address) {
             continue;
         }
         seen.push(server.address);
-        let health = health.get(&server.address).cloned().unwrap_or(Health::Silent { queries: 0 });
-        let mut because = vec![reason_of(&health)];
+        let silent = Health::Silent { queries: 0 };
+        let health = findings.health.get(&server.address).unwrap_or(&silent);
+        let stale = findings.stale.get(&server.address).copied();
+        let mut because = vec![reason_of(health)];
+        let troubles = troubles(health, stale);
+        let is_impaired = !troubles.is_empty();
+        because.extend(troubles);
+        because.extend(server.is_draining.then_some(Reason::Draining));
         because.extend(server.availability_zone.as_ref().map(|zone| {
             if *zone == here.availability_zone {
                 Reason::SameZone(zone.clone())
@@ -111,33 +192,66 @@ pub fn rank(
                 Reason::OtherZone(zone.clone())
             }
         }));
-        let place = in_use.iter().position(|address| *address == server.address.ip());
+        let place = here.in_use.iter().position(|address| *address == server.address.ip());
         because.extend(place.map(|_| Reason::InUse));
-        let ranked = Ranked { server: server.clone(), because };
+        let burden = match (server.is_draining, is_impaired) {
+            (true, _) => Burden::Draining,
+            (false, true) => Burden::Impaired,
+            (false, false) => Burden::None,
+        };
+        let ranked = Ranked { server: server.clone(), burden, because };
         if !matches!(health, Health::Alive(_)) {
-            ranking.left_out.push(ranked);
+            left_out.push((reluctance(health), ranked));
             continue;
         }
         let key = (
+            burden,
             server.availability_zone.as_deref() != Some(&here.availability_zone),
             place.unwrap_or(usize::MAX),
             spread(&here.spread, server.address),
         );
-        keyed.push((key, ranked));
+        usable.push((key, ranked));
     }
-    keyed.sort_by_key(|(key, _)| *key);
-    ranking.usable = keyed.into_iter().map(|(_, ranked)| ranked).collect();
+    usable.sort_by_key(|(key, _)| *key);
+    left_out.sort_by_key(|(key, _)| *key);
+    ranking.unwilling = left_out.iter().filter(|(key, _)| *key == UNWILLING).count();
+    ranking.usable = usable.into_iter().map(|(_, ranked)| ranked).collect();
+    ranking.left_out = left_out.into_iter().map(|(_, ranked)| ranked).collect();
+    for ranked in ranking.usable.iter_mut().skip(MAXNS) {
+        ranked.because.push(Reason::NoRoom);
+    }
     ranking
 }
 
 fn reason_of(health: &Health) -> Reason {
     match health {
-        Health::Alive(time) => Reason::Alive(*time),
+        Health::Alive(answer) => Reason::Alive(answer.time),
         Health::Ignorant(_) => Reason::Ignorant,
         Health::Unwilling { rcode } => Reason::Unwilling { rcode: rcode.clone() },
         Health::Silent { queries } => Reason::Silent { queries: *queries },
     }
 }
+
+/// What makes a server that serves worse than others.
+fn troubles(health: &Health, stale: Option<Duration>) -> Vec<Reason> {
+    let Health::Alive(answer) = health else { return Vec::new() };
+    let mut troubles = Vec::new();
+    troubles.extend((!answer.is_authoritative).then_some(Reason::NotAuthoritative));
+    troubles.extend(stale.map(|since| Reason::Stale { serial: answer.serial, since }));
+    troubles.extend((answer.over_tcp == Some(false)).then_some(Reason::NoTcp));
+    troubles
+}
+
+/// The order of those that are left out.
+fn reluctance(health: &Health) -> u8 {
+    match health {
+        Health::Unwilling { .. } => UNWILLING,
+        Health::Alive(_) | Health::Ignorant(_) => 1,
+        Health::Silent { .. } => 2,
+    }
+}
+
+const UNWILLING: u8 = 0;
 
 /// FNV-1a over host and choice: the same on every run, another order on every host.
 ///
@@ -155,35 +269,48 @@ mod tests {
     use super::*;
 
     fn server(last: u8, zone: &str) -> NameServer {
-        NameServer {
-            address: SocketAddr::from(([10, 0, 0, last], 53)),
-            instance_id: None,
-            availability_zone: Some(zone.to_owned()),
+        NameServer { availability_zone: Some(zone.to_owned()), ..NameServer::at(at(last)) }
+    }
+
+    fn at(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 53))
+    }
+
+    fn here(spread: &str, in_use: &[&str]) -> Here {
+        Here {
+            availability_zone: "a".to_owned(),
+            spread: spread.to_owned(),
+            in_use: in_use.iter().map(|address| address.parse().unwrap()).collect(),
         }
     }
 
-    fn here(spread: &str) -> Here {
-        Here { availability_zone: "a".to_owned(), spread: spread.to_owned() }
-    }
-
-    fn health(states: &[(u8, Health)]) -> BTreeMap<SocketAddr, Health> {
-        states
-            .iter()
-            .map(|(last, health)| (SocketAddr::from(([10, 0, 0, *last], 53)), health.clone()))
-            .collect()
+    fn found(states: &[(u8, Health)]) -> Findings {
+        let health = states.iter().map(|(last, health)| (at(*last), health.clone())).collect();
+        Findings { health, ..Findings::default() }
     }
 
     fn order(ranking: &Ranking) -> Vec<String> {
         ranking.usable.iter().map(|ranked| ranked.server.address.ip().to_string()).collect()
     }
 
-    const ALIVE: Health = Health::Alive(Duration::from_millis(1));
+    const ANSWER: Answer = Answer {
+        time: Duration::from_millis(1),
+        serial: 7,
+        is_authoritative: true,
+        over_tcp: Some(true),
+    };
+    const ALIVE: Health = Health::Alive(ANSWER);
+    const SILENT: Health = Health::Silent { queries: 2 };
+
+    fn refuses() -> Health {
+        Health::Unwilling { rcode: "REFUSED".to_owned() }
+    }
 
     #[test]
     fn living_servers_of_the_same_zone_come_first_and_silent_ones_not_at_all() {
         let servers = [server(1, "b"), server(2, "a"), server(3, "a")];
-        let states = health(&[(1, ALIVE), (2, Health::Silent { queries: 2 }), (3, ALIVE)]);
-        let ranking = rank(&servers, &states, &here("i-1"), &[]);
+        let ranking =
+            rank(&servers, &found(&[(1, ALIVE), (2, SILENT), (3, ALIVE)]), &here("i-1", &[]));
         assert_eq!(order(&ranking), ["10.0.0.3", "10.0.0.1"]);
         assert_eq!(ranking.usable[0].because[1].to_string(), "same zone a");
         assert_eq!(ranking.left_out[0].because[0].to_string(), "silent to 2 queries");
@@ -192,45 +319,129 @@ mod tests {
     #[test]
     fn servers_in_use_keep_their_places() {
         let servers = [server(1, "a"), server(2, "a"), server(3, "a")];
-        let states = health(&[(1, ALIVE), (2, ALIVE), (3, ALIVE)]);
-        let in_use = ["10.0.0.3".parse().unwrap(), "10.0.0.1".parse().unwrap()];
-        let ranking = rank(&servers, &states, &here("i-1"), &in_use);
+        let states = found(&[(1, ALIVE), (2, ALIVE), (3, ALIVE)]);
+        let ranking = rank(&servers, &states, &here("i-1", &["10.0.0.3", "10.0.0.1"]));
         assert_eq!(order(&ranking), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
     }
 
     #[test]
     fn hosts_spread_over_equal_servers() {
         let servers = [server(1, "a"), server(2, "a"), server(3, "a")];
-        let states = health(&[(1, ALIVE), (2, ALIVE), (3, ALIVE)]);
+        let states = found(&[(1, ALIVE), (2, ALIVE), (3, ALIVE)]);
         let mut first = BTreeMap::new();
         for host in 0..300 {
-            let ranking = rank(&servers, &states, &here(&format!("i-{host}")), &[]);
+            let ranking = rank(&servers, &states, &here(&format!("i-{host}"), &[]));
             *first.entry(order(&ranking).remove(0)).or_insert(0) += 1;
         }
-        assert!(first.len() == 3 && first.values().all(|count| *count > 60), "{first:?}");
+        assert!(first.len() == 3 && first.values().all(|count| *count > 80), "{first:?}");
     }
 
     #[test]
-    fn a_server_that_refuses_is_not_used() {
-        let refused = Health::Unwilling { rcode: "REFUSED".to_owned() };
-        let servers = [server(1, "a"), server(2, "b")];
-        let ranking = rank(&servers, &health(&[(1, refused), (2, ALIVE)]), &here("i-1"), &[]);
+    fn a_server_that_refuses_is_not_used_and_stands_before_a_silent_one() {
+        let servers = [server(3, "a"), server(1, "a"), server(2, "b")];
+        let states = found(&[(1, refuses()), (2, ALIVE), (3, SILENT)]);
+        let ranking = rank(&servers, &states, &here("i-1", &[]));
         assert_eq!(order(&ranking), ["10.0.0.2"]);
         assert_eq!(ranking.left_out[0].because[0].to_string(), "answered REFUSED");
+        assert_eq!(ranking.unwilling, 1);
     }
 
     #[test]
     fn a_server_that_does_not_know_the_zone_is_not_used() {
         let servers = [server(1, "a"), server(2, "b")];
-        let states = health(&[(1, Health::Ignorant(Duration::ZERO)), (2, ALIVE)]);
-        let ranking = rank(&servers, &states, &here("i-1"), &[]);
+        let states = found(&[(1, Health::Ignorant(Duration::ZERO)), (2, ALIVE)]);
+        let ranking = rank(&servers, &states, &here("i-1", &[]));
         assert_eq!(order(&ranking), ["10.0.0.2"]);
         assert_eq!(ranking.left_out[0].because[0].to_string(), "does not know the zone");
+        assert_eq!(ranking.unwilling, 0, "it would deny what it does not know");
     }
 
     #[test]
     fn a_server_that_is_listed_twice_counts_once() {
         let servers = [server(1, "a"), server(1, "a")];
-        assert_eq!(order(&rank(&servers, &health(&[(1, ALIVE)]), &here("i-1"), &[])).len(), 1);
+        let ranking = rank(&servers, &found(&[(1, ALIVE)]), &here("i-1", &[]));
+        assert_eq!(order(&ranking).len(), 1);
+    }
+
+    #[test]
+    fn impaired_servers_come_after_sound_ones_whatever_their_zone_and_it_is_said_why() {
+        let impaired = [
+            (Answer { is_authoritative: false, ..ANSWER }, "is no authority of the zone"),
+            (Answer { over_tcp: Some(false), ..ANSWER }, "does not answer over TCP"),
+        ];
+        let servers = [server(1, "a"), server(2, "b")];
+        for (answer, why) in impaired {
+            let states = found(&[(1, Health::Alive(answer)), (2, ALIVE)]);
+            let ranking = rank(&servers, &states, &here("i-1", &["10.0.0.1"]));
+            assert_eq!(order(&ranking), ["10.0.0.2", "10.0.0.1"]);
+            assert_eq!(ranking.usable[1].because[1].to_string(), why);
+        }
+        let mut states = found(&[(1, ALIVE), (2, ALIVE)]);
+        states.stale.insert(at(1), Duration::from_secs(700));
+        let ranking = rank(&servers, &states, &here("i-1", &[]));
+        assert_eq!(order(&ranking), ["10.0.0.2", "10.0.0.1"]);
+        assert_eq!(
+            ranking.usable[1].because[1].to_string(),
+            "behind its peers for 700 s, at serial 7"
+        );
+    }
+
+    #[test]
+    fn a_server_that_drains_is_used_last() {
+        let draining = NameServer { is_draining: true, ..server(1, "a") };
+        let servers = [draining, server(2, "b"), server(3, "b")];
+        let no_tcp = Health::Alive(Answer { over_tcp: Some(false), ..ANSWER });
+        let states = found(&[(1, ALIVE), (2, no_tcp), (3, ALIVE)]);
+        let ranking = rank(&servers, &states, &here("i-1", &["10.0.0.1", "10.0.0.3"]));
+        assert_eq!(order(&ranking), ["10.0.0.3", "10.0.0.2", "10.0.0.1"]);
+        assert_eq!(ranking.usable[2].because[1].to_string(), "draining");
+    }
+
+    #[test]
+    fn more_than_three_are_in_reserve() {
+        let servers = [1, 2, 3, 4].map(|last| server(last, "a"));
+        let states = found(&[(1, ALIVE), (2, ALIVE), (3, ALIVE), (4, ALIVE)]);
+        let ranking = rank(&servers, &states, &here("i-1", &[]));
+        let last = ranking.usable[3].because.last().unwrap().to_string();
+        assert_eq!(last, "in reserve: resolv.conf holds three servers");
+        assert_ne!(ranking.usable[2].because.last(), ranking.usable[3].because.last());
+    }
+
+    #[test]
+    fn only_preference_makes_a_mere_reordering() {
+        let servers = [server(1, "a"), server(2, "b")];
+        let check = |servers: &[NameServer], in_use: &[&str]| {
+            let here = here("i-1", in_use);
+            let ranking = rank(servers, &found(&[(1, ALIVE), (2, ALIVE)]), &here);
+            ranking.is_mere_reordering_of(&here.in_use)
+        };
+        assert!(check(&servers, &["10.0.0.2", "10.0.0.1"]));
+        assert!(!check(&servers, &["10.0.0.2"]), "one is new");
+        assert!(!check(&servers, &["10.0.0.2", "10.0.0.3"]), "one is gone");
+        let draining = NameServer { is_draining: true, ..server(2, "b") };
+        let servers = [server(1, "a"), draining];
+        assert!(!check(&servers, &["10.0.0.2", "10.0.0.1"]), "one is about to be shut down");
+    }
+
+    #[test]
+    fn an_authority_is_behind_from_when_its_serial_was_first_the_older_one() {
+        let serial = |serial| Health::Alive(Answer { serial, ..ANSWER });
+        let behind = |states: &[(u8, Health)], before: &[(u8, u64)], now| {
+            let before = before.iter().map(|(last, since)| (at(*last), *since)).collect();
+            let behind = behind(&found(states).health, &before, now);
+            behind
+                .into_iter()
+                .map(|(address, since)| (address.to_string(), since))
+                .collect::<Vec<_>>()
+        };
+        let first = || ("10.0.0.1:53".to_owned(), 100);
+        assert_eq!(behind(&[(1, serial(7)), (2, serial(8))], &[], 100), [first()]);
+        assert_eq!(behind(&[(1, serial(7)), (2, serial(9))], &[(1, 100)], 200), [first()]);
+        assert!(behind(&[(1, serial(9)), (2, serial(9))], &[(1, 100)], 300).is_empty());
+        assert!(behind(&[(1, SILENT), (2, serial(9))], &[(1, 100)], 300).is_empty());
+        let wraps = [(1, serial(u32::MAX)), (2, serial(1))];
+        assert_eq!(behind(&wraps, &[], 100), [first()], "serials go round");
+        let cached = Health::Alive(Answer { is_authoritative: false, serial: 6, ..ANSWER });
+        assert!(behind(&[(1, cached), (2, serial(8))], &[], 100).is_empty(), "a cache may lag");
     }
 }

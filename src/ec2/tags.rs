@@ -29,35 +29,62 @@ pub fn client(shared: &SdkConfig, endpoint: Option<&str>) -> Client {
     Client::from_conf(config.build())
 }
 
-/// The DNS servers of a VPC: its running instances that carry the tag.
+/// The DNS servers of a fleet: the running instances that carry the tag, in one VPC or several.
 #[derive(Debug)]
 pub struct TaggedServers {
-    client: Client,
     discovery: Discovery,
-    vpc_id: String,
+    /// EC2 in each Region, and the VPCs that count there; none for all.
+    places: Vec<(Client, Vec<String>)>,
+}
+
+/// How EC2 is called, and where this instance is.
+#[derive(Clone, Copy, Debug)]
+pub struct Home<'a> {
+    /// What clients share.
+    pub shared: &'a SdkConfig,
+    /// EC2's endpoint in place of AWS.
+    pub endpoint: Option<&'a str>,
+    /// This instance's Region.
+    pub region: &'a str,
+    /// Its VPC.
+    pub vpc_id: &'a str,
 }
 
 impl TaggedServers {
-    /// The servers of `vpc_id` that `discovery` describes.
+    /// The servers that `discovery` describes.
     #[must_use]
-    pub fn new(client: Client, discovery: Discovery, vpc_id: &str) -> Self {
-        Self { client, discovery, vpc_id: vpc_id.to_owned() }
-    }
-}
-
-#[async_trait]
-impl ServerDirectory for TaggedServers {
-    async fn list(&self) -> Result<Vec<NameServer>, DirectoryError> {
-        let tag = match &self.discovery.value {
-            Some(value) => filter(&format!("tag:{}", self.discovery.tag), &literal(value)),
-            None => filter("tag-key", &literal(&self.discovery.tag)),
+    pub fn new(home: Home<'_>, discovery: Discovery) -> Self {
+        let own = [home.region.to_owned()];
+        let regions = if discovery.regions.is_empty() {
+            own.as_slice()
+        } else {
+            discovery.regions.as_slice()
         };
-        let pages = self
-            .client
+        let places = regions.iter().map(|region| {
+            let shared = home.shared.to_builder().region(Region::new(region.clone())).build();
+            let is_own = discovery.vpcs.is_empty() && region == home.region;
+            let vpcs = if is_own { vec![home.vpc_id.to_owned()] } else { discovery.vpcs.clone() };
+            (client(&shared, home.endpoint), vpcs)
+        });
+        Self { places: places.collect(), discovery }
+    }
+
+    async fn list_in(
+        &self,
+        (client, vpcs): &(Client, Vec<String>),
+    ) -> Result<Vec<NameServer>, DirectoryError> {
+        let tag = match &self.discovery.value {
+            Some(value) => filter(
+                &format!("tag:{}", self.discovery.tag),
+                vec![literal(value), literal(&format!("{value}{DRAINING}"))],
+            ),
+            None => filter("tag-key", vec![literal(&self.discovery.tag)]),
+        };
+        let mut filters = vec![tag, filter("instance-state-name", vec!["running".to_owned()])];
+        filters.extend((!vpcs.is_empty()).then(|| filter("vpc-id", vpcs.clone())));
+        let pages = client
             .describe_instances()
-            .filters(tag)
-            .filters(filter("vpc-id", &self.vpc_id))
-            .filters(filter("instance-state-name", "running"))
+            .set_filters(Some(filters))
             .into_paginator()
             .page_size(PAGE)
             .items()
@@ -67,24 +94,41 @@ impl ServerDirectory for TaggedServers {
             .await
             .map_err(|error| failed(DESCRIBE_INSTANCES, &error))?;
         let instances = reservations.iter().flat_map(aws_sdk_ec2::types::Reservation::instances);
-        let mut servers = instances
-            .filter_map(|instance| server(instance, self.discovery.port))
-            .collect::<Vec<_>>();
+        Ok(instances.filter_map(|instance| server(instance, &self.discovery)).collect())
+    }
+}
+
+#[async_trait]
+impl ServerDirectory for TaggedServers {
+    async fn list(&self) -> Result<Vec<NameServer>, DirectoryError> {
+        let lists = self.places.iter().map(|place| self.list_in(place));
+        let mut servers = Vec::new();
+        // One Region that does not tell makes the whole list unknown: a part of it is not a smaller list.
+        for list in futures_util::future::join_all(lists).await {
+            servers.extend(list?);
+        }
         servers.sort();
         Ok(servers)
     }
 }
 
-fn server(instance: &Instance, port: u16) -> Option<NameServer> {
+fn server(instance: &Instance, discovery: &Discovery) -> Option<NameServer> {
     let address =
         instance.private_ip_address().or_else(|| instance.ipv6_address())?.parse().ok()?;
+    let tag = |key: &str| {
+        let tag = instance.tags().iter().find(|tag| tag.key() == Some(key));
+        tag.map(|tag| tag.value().unwrap_or_default())
+    };
+    let is_draining = tag(&discovery.draining).is_some_and(|value| value != "false")
+        || tag(&discovery.tag).is_some_and(|value| format!(" {value}").ends_with(DRAINING));
     Some(NameServer {
-        address: SocketAddr::new(address, port),
+        address: SocketAddr::new(address, discovery.port),
         instance_id: instance.instance_id().map(str::to_owned),
         availability_zone: instance
             .placement()
             .and_then(|place| place.availability_zone())
             .map(str::to_owned),
+        is_draining,
     })
 }
 
@@ -110,7 +154,7 @@ impl DescribeTags {
         let shared = self.shared.to_builder().region(Region::new(region.to_owned())).build();
         let pages = client(&shared, self.endpoint.as_deref())
             .describe_tags()
-            .filters(filter("resource-id", instance_id))
+            .filters(filter("resource-id", vec![instance_id.to_owned()]))
             .into_paginator()
             .page_size(PAGE)
             .items()
@@ -126,8 +170,8 @@ impl DescribeTags {
     }
 }
 
-fn filter(name: &str, value: &str) -> Filter {
-    Filter::builder().name(name).values(value).build()
+fn filter(name: &str, values: Vec<String>) -> Filter {
+    Filter::builder().name(name).set_values(Some(values)).build()
 }
 
 /// A filter's value without its wildcards, `*` and `?`, which a backslash makes literal.
@@ -164,3 +208,5 @@ where
 const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";
 const DESCRIBE_TAGS: &str = "ec2:DescribeTags";
 const PAGE: i32 = 200;
+/// What the tag's value ends in when the server is about to be shut down.
+const DRAINING: &str = " draining";

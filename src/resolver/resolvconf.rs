@@ -49,13 +49,15 @@ impl ResolverManager for Openresolv {
     }
 
     async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
-        let record = self.current().await?.with(wanted).settings();
+        // Of the others' records, since the file may be anybody's now.
+        let records = run(&self.root, &["-l"], b"").await?;
+        let record = ResolvConf::parse(&records).with(wanted).settings();
         let taken = run(&self.root, &["-x", "-m", "0", "-a", RECORD], &record.render()).await;
         // A record that it had already is not looked at again (3.12), and a file that it did not write is left alone (3.17):
         // this has the file written anew in both cases.
         run(&self.root, &["-u"], b"").await?;
         let now = self.current().await?;
-        if self.becomes(&now, wanted) == now { Ok(()) } else { taken }
+        if self.becomes(&now, wanted) == now { Ok(()) } else { taken.map(drop) }
     }
 
     async fn restore(&self) -> Result<bool, ResolverError> {
@@ -116,8 +118,8 @@ impl ResolverManager for DebianResolvconf {
     }
 }
 
-/// Runs resolvconf(8) of the host at `root`: of an image, none is run.
-async fn run(root: &Path, arguments: &[&str], input: &[u8]) -> Result<(), ResolverError> {
+/// Runs resolvconf(8) of the host at `root`, and gives what it printed: of an image, none is run.
+async fn run(root: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, ResolverError> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| ResolverError::Command {
         command: format!("resolvconf {}", arguments.join(" ")),
         source,
@@ -129,7 +131,7 @@ async fn run(root: &Path, arguments: &[&str], input: &[u8]) -> Result<(), Resolv
         let mut child = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
@@ -139,7 +141,7 @@ async fn run(root: &Path, arguments: &[&str], input: &[u8]) -> Result<(), Resolv
         child.wait_with_output().await
     };
     match timeout(LIMIT, work).await {
-        Ok(Ok(output)) if output.status.success() => Ok(()),
+        Ok(Ok(output)) if output.status.success() => Ok(output.stdout),
         Ok(Ok(output)) => {
             let said = String::from_utf8_lossy(&output.stderr);
             Err(failed(format!("{}: {}", output.status, said.trim()).into()))

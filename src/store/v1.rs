@@ -41,6 +41,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
             servers: known.servers.into_iter().map(Into::into).collect(),
             at: known.at,
         }),
+        behind: file.behind,
         macs: file.macs,
         role: file.role,
         zones: zones.collect::<Result<_, _>>()?,
@@ -66,6 +67,7 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
             at: known.at,
             servers: known.servers.iter().cloned().map(Into::into).collect(),
         }),
+        behind: ledger.behind.clone(),
         macs: ledger.macs.clone(),
         role: ledger.role.clone(),
         zone_ids: ledger
@@ -108,6 +110,8 @@ struct File {
     published: BTreeMap<String, BTreeMap<String, Entry>>,
     #[serde(default)]
     servers: Option<Servers>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    behind: BTreeMap<SocketAddr, u64>,
     #[serde(default)]
     macs: Vec<String>,
     #[serde(default)]
@@ -138,18 +142,20 @@ struct Server {
     instance_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     availability_zone: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_draining: bool,
 }
 
 impl From<Server> for NameServer {
     fn from(server: Server) -> Self {
-        let Server { address, instance_id, availability_zone } = server;
-        Self { address, instance_id, availability_zone }
+        let Server { address, instance_id, availability_zone, is_draining } = server;
+        Self { address, instance_id, availability_zone, is_draining }
     }
 }
 
 impl From<NameServer> for Server {
     fn from(server: NameServer) -> Self {
-        let NameServer { address, instance_id, availability_zone } = server;
-        Self { address, instance_id, availability_zone }
+        let NameServer { address, instance_id, availability_zone, is_draining } = server;
+        Self { address, instance_id, availability_zone, is_draining }
     }
 }

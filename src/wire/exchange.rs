@@ -115,6 +115,17 @@ impl Peer<'_> {
         answers.pop().unwrap_or_else(|| Err(self.no_answer()))
     }
 
+    /// Sends one request over TCP alone.
+    ///
+    /// # Errors
+    /// No answer came that can be believed.
+    pub async fn ask_over_tcp(&self, request: &Request) -> Result<Response, ExchangeError> {
+        let mut pending = [Pending::new(*self, request)];
+        self.over_tcp(&mut pending, Instant::now() + self.timing.limit).await;
+        let [one] = pending;
+        one.answer.unwrap_or_else(|| Err(self.no_answer()))
+    }
+
     /// Sends the requests side by side; the answers stand in the same order.
     pub async fn ask_all(&self, requests: &[Request]) -> Vec<Answer> {
         let deadline = Instant::now() + self.timing.limit;

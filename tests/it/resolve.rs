@@ -2,6 +2,7 @@
 
 mod ec2;
 mod files;
+mod order;
 mod readers;
 
 use std::{fs, path::Path};

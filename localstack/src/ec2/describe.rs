@@ -8,7 +8,7 @@ use super::{Content, Error, document, filter, named_ids};
 
 /// `DescribeInstances`. A page is taken from all instances and only then filtered, so that it may come back short or
 /// empty with a token, as AWS says that it may.
-pub(super) fn instances(state: &State, form: &Form) -> Result<Content, Error> {
+pub(super) fn instances(state: &State, form: &Form, region: &str) -> Result<Content, Error> {
     let page = Page::parse(form)?;
     let ids = named_ids(state, form, "InstanceId")?;
     if page.is_paged && !ids.is_empty() {
@@ -29,7 +29,7 @@ pub(super) fn instances(state: &State, form: &Form) -> Result<Content, Error> {
     }
     for instance in window {
         let is_named = ids.is_empty() || ids.contains(&instance.id.as_str());
-        let mut passes = is_named;
+        let mut passes = is_named && instance.availability_zone.starts_with(region);
         for filter in &filters {
             passes = passes && filter.admits(&state.account, instance)?;
         }

@@ -19,7 +19,7 @@ use crate::{
         schedule::{Event, Outcome},
         servers::{Health, NameServer},
     },
-    ports::{Clock as _, Failure, Prober as _, ResolverManager},
+    ports::{Clock as _, Depth, Failure, Prober as _, ResolverManager},
     resolver::health::SoaProber,
     store::{managed, trampled::difference},
     sys::clock::SystemClock,
@@ -58,7 +58,8 @@ impl Worker<'_> {
         let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
         // Until it is known what was set, nobody can tell our own change from others'.
         let setting = self.setting.lock().await;
-        let resolved = resolve(&host, &known, &self.resolvers, listed, Mode::Apply).await;
+        let resolved =
+            resolve(&host, &known, &self.resolvers, listed, Mode::Follow(&self.proposed)).await;
         // Where nobody serves, whatever another program writes can only be better.
         self.wanted.borrow_mut().clone_from(&resolved.wanted);
         drop(setting);
@@ -151,7 +152,9 @@ impl Worker<'_> {
         let answers = current.nameservers().into_iter().map(|address| {
             let (prober, port) = (&prober, known.config.discovery.port);
             async move {
-                let health = prober.probe(&NameServer::at(SocketAddr::new(address, port))).await;
+                let health = prober
+                    .probe(&NameServer::at(SocketAddr::new(address, port)), Depth::Quick)
+                    .await;
                 (address, matches!(health, Health::Alive(_)))
             }
         });

@@ -1,0 +1,91 @@
+//! What became of a resolution: what the resolver uses now, what was done, and why.
+
+use std::net::IpAddr;
+
+use crate::{
+    core::{resolv_conf::Wanted, servers::Ranking},
+    ports::Failure,
+};
+
+/// What became of it.
+#[derive(Clone, Debug, Default)]
+#[must_use]
+pub struct Resolved {
+    /// What is in the resolver now.
+    pub in_use: Vec<IpAddr>,
+    /// Every server that was asked, best first, and why.
+    pub ranking: Ranking,
+    /// What the resolver shall say, if that could be found out.
+    pub wanted: Option<Wanted>,
+    /// What was done.
+    pub action: Action,
+    /// Who owns the resolver, and because of which clues.
+    pub owner: String,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+    /// What went wrong.
+    pub failures: Vec<Failure>,
+}
+
+impl Resolved {
+    /// `resolvers 10.0.0.2, 10.0.0.3 set (1 of 3 do not serve)`
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let addresses = self.in_use.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let addresses = if addresses.is_empty() { "none" } else { addresses.as_str() };
+        let left_out = self.ranking.left_out.len();
+        let known = left_out + self.ranking.usable.len();
+        let aside = if left_out == 0 {
+            String::new()
+        } else {
+            format!(" ({left_out} of {known} do not serve)")
+        };
+        match &self.action {
+            Action::Failed => format!("resolvers {addresses} not set{aside}"),
+            Action::Unmanaged => "resolver left alone".to_owned(),
+            Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
+            Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
+            Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
+        }
+    }
+
+    /// Says the reason `why` where the outcome says what was known before it, `late`.
+    pub fn learn(&mut self, late: &Failure, why: &Failure) {
+        for notice in &mut self.notices {
+            *notice = notice.replace(&late.to_string(), &why.to_string());
+        }
+        self.failures
+            .iter_mut()
+            .filter(|failure| *failure == late)
+            .for_each(|failure| failure.clone_from(why));
+    }
+}
+
+/// What was done to the resolver.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Action {
+    /// The journey did not come to its end; the failures say why.
+    #[default]
+    Failed,
+    /// It was as it should be.
+    Unchanged,
+    /// It was set.
+    Written {
+        /// The content before.
+        before: String,
+        /// The content after.
+        after: String,
+    },
+    /// It was left as it is although it is not what is wanted.
+    Kept(&'static str),
+    /// It is not ours to set, by configuration.
+    Unmanaged,
+}
+
+impl Resolved {
+    /// Whether the resolver has what we want in it, servers that have answered.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.wanted.is_some() && matches!(self.action, Action::Unchanged | Action::Written { .. })
+    }
+}
