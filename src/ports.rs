@@ -11,6 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use self::error::{BackendError, DirectoryError, FactError, ResolverError, StoreError};
 use crate::core::{
+    affinity::Subnet,
     detect::Verdict,
     facts::Facts,
     ledger::Ledger,
@@ -62,6 +63,13 @@ pub trait FactSource: Send + Sync {
 pub trait ServerDirectory: Send + Sync {
     /// The listed servers, in a stable order. An empty list is an answer, and never a reason to forget the last one.
     async fn list(&self) -> Result<Vec<NameServer>, DirectoryError>;
+}
+
+/// Says which subnets this host's VPC has.
+#[async_trait]
+pub trait SubnetDirectory: Send + Sync {
+    /// All blocks of all subnets, in a stable order.
+    async fn list(&self) -> Result<Vec<Subnet>, DirectoryError>;
 }
 
 /// How much a probe asks.

@@ -5,6 +5,7 @@ mod describe;
 mod document;
 mod filter;
 mod life;
+mod subnets;
 mod tags;
 
 use crate::{
@@ -71,6 +72,7 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
     let region = credentials::region(&call.headers).unwrap_or_default();
     let content = match action {
         Action::DescribeInstances => describe::instances(state, form, region)?,
+        Action::DescribeSubnets => subnets::describe(state, form, region)?,
         Action::DescribeTags => describe::tags(state, form)?,
         Action::CreateTags => tags::create(state, form)?,
         Action::DeleteTags => tags::delete(state, form)?,
@@ -91,6 +93,7 @@ type Content = Box<dyn FnOnce(&mut Xml)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     DescribeInstances,
+    DescribeSubnets,
     DescribeTags,
     CreateTags,
     DeleteTags,
@@ -103,6 +106,7 @@ impl Action {
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "DescribeInstances" => Self::DescribeInstances,
+            "DescribeSubnets" => Self::DescribeSubnets,
             "DescribeTags" => Self::DescribeTags,
             "CreateTags" => Self::CreateTags,
             "DeleteTags" => Self::DeleteTags,
@@ -122,7 +126,7 @@ impl Action {
             Self::DescribeInstances if !is_narrow => {
                 ("unfiltered", Limit { burst: 50, per_second: 10 })
             }
-            Self::DescribeInstances | Self::DescribeTags => {
+            Self::DescribeInstances | Self::DescribeSubnets | Self::DescribeTags => {
                 ("read", Limit { burst: 100, per_second: 20 })
             }
             Self::CreateTags | Self::DeleteTags => ("tags", Limit { burst: 100, per_second: 10 }),

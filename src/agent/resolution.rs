@@ -56,7 +56,9 @@ pub enum Mode<'a> {
 }
 
 impl Mode<'_> {
-    fn applies(self) -> bool {
+    /// Whether anything is written.
+    #[must_use]
+    pub fn applies(self) -> bool {
         !matches!(self, Self::Plan)
     }
 

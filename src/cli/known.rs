@@ -14,13 +14,17 @@ use crate::{
     backend::{self, Opened, Surroundings},
     config::{self, Config},
     core::{
+        affinity::Subnet,
         facts::{Facts, TagSource},
         name::Name,
         naming::{self, Desired, NamingError, desire},
         servers::{Here, NameServer},
     },
-    ec2::tags::{Home, TaggedServers},
-    ports::{Failure, ServerDirectory as _},
+    ec2::{
+        subnets::VpcSubnets,
+        tags::{Home, TaggedServers},
+    },
+    ports::{Failure, ServerDirectory as _, SubnetDirectory as _},
     sys::clock::SystemClock,
 };
 
@@ -126,7 +130,21 @@ impl Known {
 
     /// The listed DNS servers, tried again until the deadline.
     pub(super) async fn servers(&self, deadline: Instant) -> Result<Vec<NameServer>, Failure> {
-        let Some(vpc) = self.facts.as_ref().and_then(Facts::vpc_id) else {
+        let home = self.home()?;
+        let directory = TaggedServers::new(home, self.config.discovery.clone());
+        insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await)
+            .await
+    }
+
+    /// The subnets of this host's VPC.
+    pub(super) async fn subnets(&self) -> Result<Vec<Subnet>, Failure> {
+        let home = self.home()?;
+        VpcSubnets::new(home).list().await.map_err(|error| Failure::of(&error))
+    }
+
+    /// Where this host is, to EC2.
+    fn home(&self) -> Result<Home<'_>, Failure> {
+        let Some(vpc_id) = self.facts.as_ref().and_then(Facts::vpc_id) else {
             return Err(Failure::told(
                 "the VPC of this instance is not known, so its DNS servers cannot be listed",
                 None,
@@ -134,10 +152,7 @@ impl Known {
         };
         let region = self.facts.as_ref().map_or("", |facts| facts.identity.region.as_str());
         let endpoint = self.config.ec2_endpoint.as_deref();
-        let home = Home { shared: &self.aws, endpoint, region, vpc_id: vpc };
-        let directory = TaggedServers::new(home, self.config.discovery.clone());
-        insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await)
-            .await
+        Ok(Home { shared: &self.aws, endpoint, region, vpc_id })
     }
 
     /// Opens a backend.
@@ -217,9 +232,6 @@ impl Known {
                     failure_of(why)
                 )
             }));
-        }
-        if !self.config.resolver.prefer.is_empty() {
-            notices.push("`resolver.prefer` is read, and does nothing in this version".to_owned());
         }
         notices
     }

@@ -1,5 +1,6 @@
 //! The command line: the only layer that knows every other. Verbs wire adapters to journeys and print what came of it.
 
+mod affinity;
 mod args;
 mod config;
 mod generate;

@@ -11,6 +11,7 @@ use tokio::time::timeout_at;
 
 use super::{
     Code,
+    affinity::{near, prefer},
     args::Args,
     known::{Known, Wishes},
     pass::carry_out,
@@ -26,7 +27,9 @@ use crate::{
     },
     backend::Opened,
     config::{Fallback, Manager},
-    core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
+    core::{
+        affinity::sortlist, name::Name, naming::Desired, ownership::OwnerId, servers::NameServer,
+    },
     ports::{Clock as _, Failure, Situation as _},
     resolver::{Resolvers, health::SoaProber},
     sys::clock::SystemClock,
@@ -294,11 +297,15 @@ pub(super) async fn resolve(
         }
         Fallback::None => Vec::new(),
     };
+    let mut outcome = Resolved::default();
+    let networks = near(host, known, mode, &mut outcome).await;
+    let mut policy = known.config.resolver.policy.clone();
+    policy.sortlist = networks.as_deref().map(|networks| sortlist(networks).unwrap_or_default());
     let resolution = Resolution {
         listed,
         prober: &SoaProber::new(known.probe_zone()),
         manager: manager.as_ref(),
-        policy: &known.config.resolver.policy,
+        policy: &policy,
         here: known.here(),
         fallback,
         port: known.config.discovery.port,
@@ -306,7 +313,11 @@ pub(super) async fn resolve(
         clock: &SystemClock,
         stale: known.config.resolver.stale,
     };
-    resolution.run(mode).await
+    let mut resolved = resolution.run(mode).await;
+    prefer(resolvers, networks.as_deref(), mode, &mut resolved);
+    resolved.notices.extend(outcome.notices);
+    resolved.failures.extend(outcome.failures);
+    resolved
 }
 
 /// How long the resolver waits for the list of servers, at most, before it makes do with the last good one.

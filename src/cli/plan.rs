@@ -180,7 +180,6 @@ fn show(args: &Args, found: &Found) -> Code {
         .iter()
         .flat_map(|(_, _, plan)| plan.changes.iter().flat_map(|change| &change.swaps));
     let swaps = swaps.collect::<Vec<_>>();
-    let sets_resolver = matches!(resolved.map(|part| &part.action), Some(Action::Written { .. }));
     let blocked = found.plans.iter().flat_map(|(_, _, plan)| &plan.blocked).count();
     if args.json {
         print::data(json(found));
@@ -189,7 +188,7 @@ fn show(args: &Args, found: &Found) -> Code {
     }
     if !failures.is_empty() {
         Code::Failed
-    } else if !swaps.is_empty() || sets_resolver {
+    } else if !swaps.is_empty() || !files(found).is_empty() {
         Code::Changes
     } else if blocked > 0 {
         Code::Failed
@@ -216,23 +215,33 @@ fn text(found: &Found) -> String {
         unchanged += plan.unchanged.len();
         blocked += plan.blocked.len();
     }
-    let mut files = "";
-    if let Some(Action::Written { before, after }) =
-        found.resolved.as_ref().map(|part| &part.action)
-    {
-        lines.push("/etc/resolv.conf".to_owned());
+    let mut set = String::new();
+    for (place, before, after) in files(found) {
+        set += &format!(", {} would be set", place.trim_start_matches("/etc/"));
+        lines.push(place);
         lines.extend(diff(before, after));
-        files = ", resolv.conf would be set";
     }
     let blocked =
         if blocked == 0 { "nothing blocked".to_owned() } else { format!("{blocked} blocked") };
     lines.push(format!(
-        "{} in {}, {} unchanged, {blocked}{files}; nothing was sent",
+        "{} in {}, {} unchanged, {blocked}{set}; nothing was sent",
         count(changes, "change"),
         count(zones, "zone"),
         count(unchanged, "name"),
     ));
     lines.join("\n")
+}
+
+/// What would be set on this host, and its content before and after.
+fn files(found: &Found) -> Vec<(String, &str, &str)> {
+    let Some(resolved) = &found.resolved else { return Vec::new() };
+    let gai_conf = resolved.selection.as_ref().map(|action| ("/etc/gai.conf".to_owned(), action));
+    let places = [(resolved.place(), &resolved.action)].into_iter().chain(gai_conf);
+    let written = places.filter_map(|(place, action)| match action {
+        Action::Written { before, after } => Some((place, before.as_str(), after.as_str())),
+        _ => None,
+    });
+    written.collect()
 }
 
 fn coloured(swap: &RrsetSwap) -> String {
@@ -268,6 +277,7 @@ fn json(found: &Found) -> String {
         blocked: Vec<Blocked>,
         skipped: Vec<Skipped>,
         resolv_conf: Option<File>,
+        gai_conf: Option<File>,
         failures: Vec<String>,
     }
     #[derive(Serialize)]
@@ -318,12 +328,15 @@ fn json(found: &Found) -> String {
             })
         })
     });
-    let resolv_conf = match found.resolved.as_ref().map(|part| &part.action) {
+    let file = |action: Option<&Action>| match action {
         Some(Action::Written { before, after }) => {
             Some(File { before: before.clone(), after: after.clone() })
         }
         _ => None,
     };
+    let resolved = found.resolved.as_ref();
+    let resolv_conf = file(resolved.map(|part| &part.action));
+    let gai_conf = file(resolved.and_then(|part| part.selection.as_ref()));
     let out = Out {
         changes: changes.collect(),
         unchanged: plans()
@@ -344,6 +357,7 @@ fn json(found: &Found) -> String {
             })
             .collect(),
         resolv_conf,
+        gai_conf,
         failures: found
             .failures
             .iter()

@@ -21,7 +21,7 @@ pub(super) fn run(args: &Args) -> Code {
     let mut given_back = Vec::new();
     for (owner, outcome) in runtime.block_on(resolvers(args).restore()) {
         match outcome {
-            Ok(true) => given_back.push(owner.to_string()),
+            Ok(true) => given_back.push(owner),
             Ok(false) => {}
             Err(error) => {
                 print::failure(&Failure::of(&error));

@@ -72,6 +72,7 @@ impl Check<'_> {
                 policy: ResolverPolicy {
                     search: self.words("resolver.search"),
                     options: self.words("resolver.options"),
+                    sortlist: None,
                 },
                 stale: self.pause("resolver.stale"),
                 probe: self.pause("resolver.probe"),

@@ -215,7 +215,7 @@ pub const KEYS: &[Key] = &[
         "resolver.prefer",
         Form::List,
         "[]",
-        "shared names whose nearest member this host should use first; not in this version",
+        "shared names whose nearest member this host should use first: any makes `sortlist` and gai.conf put near networks first",
     ),
     key(
         "lifecycle.withdraw",

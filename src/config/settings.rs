@@ -366,7 +366,7 @@ mod tests {
         check(
             "version = 1\n[discovery]\ntags = \"x\"\n",
             &[
-                "c.toml:3:1: no such key `discovery.tags`; here may stand `tag`, `value`, `refresh`, `port`",
+                "c.toml:3:1: no such key `discovery.tags`; here may stand `tag`, `value`, `draining`, `vpcs`, `regions`, `refresh`, `port`",
             ],
         );
         check("version = \"1\"", &["c.toml:1:11: `version` is not a whole number"]);

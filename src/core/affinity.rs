@@ -38,7 +38,7 @@ impl fmt::Display for Nearness {
 }
 
 /// One block of a subnet, as EC2 lists it; a subnet with IPv6 is two of them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Subnet {
     /// The block, of either family.
     pub cidr: Cidr,

@@ -5,7 +5,9 @@ use std::{
     net::SocketAddr,
 };
 
-use super::{name::Name, naming::Wish, ownership::OwnerId, plan::Plan, servers::NameServer};
+use super::{
+    affinity::Subnet, name::Name, naming::Wish, ownership::OwnerId, plan::Plan, servers::NameServer,
+};
 
 /// The agent's memory between passes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +18,8 @@ pub struct Ledger {
     pub published: BTreeMap<String, BTreeMap<Name, Published>>,
     /// The last list of DNS servers that was good, and when it was read.
     pub servers: Option<KnownServers>,
+    /// The subnets of this host's VPC.
+    pub subnets: Option<KnownSubnets>,
     /// Since when DNS servers have been behind their peers' serial, in seconds since 1970.
     pub behind: BTreeMap<SocketAddr, u64>,
     /// Hardware addresses that the metadata service listed last.
@@ -51,6 +55,17 @@ pub struct KnownServers {
     pub servers: Vec<NameServer>,
     /// Seconds since 1970.
     pub at: u64,
+}
+
+/// A VPC's subnets, and until when they need not be read again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KnownSubnets {
+    /// `vpc-…`
+    pub vpc_id: String,
+    /// Their blocks.
+    pub subnets: Vec<Subnet>,
+    /// Seconds since 1970.
+    pub until: u64,
 }
 
 impl Ledger {

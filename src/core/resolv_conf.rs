@@ -17,7 +17,7 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 pub const MARKER: &str = "# Managed by tagalong: the fleet's living DNS servers, found by EC2 tag. Edits of `nameserver` do not last.";
 
 /// What we want in resolv.conf.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Wanted {
     /// Servers, best first: one to three.
     pub nameservers: Vec<IpAddr>,
@@ -25,6 +25,8 @@ pub struct Wanted {
     pub search: Vec<String>,
     /// Options, each replacing the file's option of the same name.
     pub options: Vec<String>,
+    /// The networks whose addresses go first; an empty one takes ours away, `None` leaves it as it is.
+    pub sortlist: Option<String>,
 }
 
 /// The part of the policy that shapes resolv.conf.
@@ -34,6 +36,8 @@ pub struct ResolverPolicy {
     pub search: Vec<String>,
     /// The options.
     pub options: Vec<String>,
+    /// The networks whose addresses go first; an empty one takes ours away, `None` leaves it as it is.
+    pub sortlist: Option<String>,
 }
 
 /// What the ranking and the policy make of resolv.conf; `None` when no server is usable, which means: leave it.
@@ -50,6 +54,7 @@ pub fn wanted(ranking: &Ranking, policy: &ResolverPolicy) -> Option<Wanted> {
         nameservers,
         search: policy.search.clone(),
         options: policy.options.clone(),
+        sortlist: policy.sortlist.clone(),
     })
 }
 
@@ -144,6 +149,7 @@ impl ResolvConf {
                 || is(line, "nameserver")
                 || (set_search && (is(line, "search") || is(line, "domain")))
                 || (set_options && is(line, "options"))
+                || is_our_sortlist(line)
         };
         let mut lines = vec![MARKER.as_bytes().to_vec()];
         lines.extend(
@@ -154,6 +160,11 @@ impl ResolvConf {
         }
         if set_options {
             lines.push(format!("options {}", self.merged_options(wanted).join(" ")).into_bytes());
+        }
+        let sortlist = wanted.sortlist.as_ref().filter(|networks| !networks.is_empty());
+        lines.extend(sortlist.map(|it| format!("sortlist {it} {SORTLIST_MARKER}").into_bytes()));
+        if wanted.sortlist.is_none() {
+            lines.extend(self.lines.iter().filter(|line| is_our_sortlist(line)).cloned());
         }
         lines.extend(self.lines.iter().filter(|line| !is_replaced(line)).cloned());
         Self { lines }
@@ -208,6 +219,13 @@ fn address(word: &str) -> Option<IpAddr> {
     word.split('%').next().and_then(|address| address.parse().ok())
 }
 
+fn is_our_sortlist(line: &[u8]) -> bool {
+    is(line, "sortlist") && line.ends_with(SORTLIST_MARKER.as_bytes())
+}
+
+/// What tells our `sortlist` from the administrator's: glibc reads it up to a semicolon.
+const SORTLIST_MARKER: &str = ";tagalong";
+
 /// What names an option: `timeout` in `timeout:1`.
 fn stem(option: &str) -> &str {
     option.split(':').next().unwrap_or(option)
@@ -222,6 +240,7 @@ mod tests {
             nameservers: servers.iter().map(|text| text.parse().unwrap()).collect(),
             search: vec!["corp.internal".to_owned()],
             options: vec!["timeout:1".to_owned(), "attempts:2".to_owned()],
+            sortlist: None,
         }
     }
 
@@ -289,6 +308,28 @@ mod tests {
         let behind = ResolvConf::parse(b"nameserver 10.0.0.2\nsearch corp.internal host.example\noptions timeout:1 attempts:2\n");
         assert_eq!(behind.settings_with(&wanted), behind, "what another program adds is no change");
         assert_eq!(ResolvConf::default().settings(), ResolvConf::default());
+    }
+
+    #[test]
+    fn our_sortlist_comes_goes_and_stays_and_the_administrators_is_never_touched() {
+        let file = ResolvConf::parse(b"sortlist 10.9.0.0/255.255.0.0\n");
+        let sorted = |sortlist: Option<&str>| Wanted {
+            nameservers: vec!["10.0.0.2".parse().unwrap()],
+            sortlist: sortlist.map(str::to_owned),
+            ..Wanted::default()
+        };
+        let near = "10.0.2.0/255.255.255.0 10.0.0.0/255.255.0.0";
+        let set = file.with(&sorted(Some(near)));
+        assert_eq!(
+            set.to_string(),
+            format!(
+                "{MARKER}\nnameserver 10.0.0.2\nsortlist {near} ;tagalong\nsortlist 10.9.0.0/255.255.0.0\n"
+            )
+        );
+        assert_eq!(set.with(&sorted(Some(near))), set);
+        assert_eq!(set.with(&sorted(None)), set, "not known now: as it is");
+        let off = set.with(&sorted(Some("")));
+        assert!(!off.to_string().contains(near) && off.to_string().contains("sortlist 10.9"));
     }
 
     #[test]

@@ -5,4 +5,5 @@ pub mod credentials;
 pub mod facts;
 pub mod imds;
 pub mod life;
+pub mod subnets;
 pub mod tags;

@@ -50,6 +50,13 @@ pub struct Home<'a> {
     pub vpc_id: &'a str,
 }
 
+impl Home<'_> {
+    /// What clients of `region` share.
+    pub(super) fn regional(&self, region: &str) -> SdkConfig {
+        self.shared.to_builder().region(Region::new(region.to_owned())).build()
+    }
+}
+
 impl TaggedServers {
     /// The servers that `discovery` describes.
     #[must_use]
@@ -61,7 +68,7 @@ impl TaggedServers {
             discovery.regions.as_slice()
         };
         let places = regions.iter().map(|region| {
-            let shared = home.shared.to_builder().region(Region::new(region.clone())).build();
+            let shared = home.regional(region);
             let is_own = discovery.vpcs.is_empty() && region == home.region;
             let vpcs = if is_own { vec![home.vpc_id.to_owned()] } else { discovery.vpcs.clone() };
             (client(&shared, home.endpoint), vpcs)
@@ -170,7 +177,7 @@ impl DescribeTags {
     }
 }
 
-fn filter(name: &str, values: Vec<String>) -> Filter {
+pub(super) fn filter(name: &str, values: Vec<String>) -> Filter {
     Filter::builder().name(name).set_values(Some(values)).build()
 }
 
@@ -179,7 +186,7 @@ fn literal(value: &str) -> String {
     value.replace('\\', "\\\\").replace('*', "\\*").replace('?', "\\?")
 }
 
-fn failed<E, R>(action: &'static str, error: &SdkError<E, R>) -> DirectoryError
+pub(super) fn failed<E, R>(action: &'static str, error: &SdkError<E, R>) -> DirectoryError
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
     R: std::fmt::Debug + Send + Sync + 'static,
@@ -207,6 +214,6 @@ where
 
 const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";
 const DESCRIBE_TAGS: &str = "ec2:DescribeTags";
-const PAGE: i32 = 200;
+pub(super) const PAGE: i32 = 200;
 /// What the tag's value ends in when the server is about to be shut down.
 const DRAINING: &str = " draining";

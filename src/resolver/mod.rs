@@ -8,6 +8,7 @@
 
 pub mod bus;
 pub mod direct;
+pub mod gai_conf;
 pub mod health;
 pub mod network_manager;
 pub mod probe;
@@ -28,7 +29,10 @@ use self::{
 };
 use crate::{
     config::Manager,
-    core::detect::{Clue, Owner, Resolvconf, Verdict, detect},
+    core::{
+        detect::{Clue, Owner, Resolvconf, Verdict, detect},
+        gai_conf::GaiConf,
+    },
     ports::{ResolverManager, error::ResolverError},
 };
 
@@ -82,7 +86,7 @@ impl Resolvers {
     }
 
     /// Gives back whatever was ever taken, whoever owns the resolver now; gives who got something back.
-    pub async fn restore(&self) -> Vec<(Owner, Result<bool, ResolverError>)> {
+    pub async fn restore(&self) -> Vec<(String, Result<bool, ResolverError>)> {
         let resolvconf = probe::resolvconf(&self.root);
         let mut outcomes = Vec::new();
         for owner in
@@ -92,9 +96,26 @@ impl Resolvers {
                 continue;
             }
             let manager = self.manager(Verdict { owner, because: Vec::new() }, resolvconf);
-            outcomes.push((owner, manager.restore().await));
+            outcomes.push((owner.to_string(), manager.restore().await));
         }
+        outcomes.push(("gai.conf".to_owned(), gai_conf::restore(&self.root)));
         outcomes
+    }
+
+    /// gai.conf, which says in what order getaddrinfo(3) gives addresses.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn address_selection(&self) -> Result<GaiConf, ResolverError> {
+        gai_conf::read(&self.root)
+    }
+
+    /// Replaces it.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn set_address_selection(&self, file: &GaiConf) -> Result<(), ResolverError> {
+        gai_conf::write(&self.root, file)
     }
 
     fn manager(

@@ -350,6 +350,7 @@ mod tests {
             nameservers: vec!["10.0.0.2".parse().unwrap()],
             search: search.iter().map(ToString::to_string).collect(),
             options: vec!["timeout:1".to_owned()],
+            sortlist: None,
         };
         let current = ["ec2.internal".to_owned(), "~vpn.corp".to_owned()];
         let after = |search: &[&str]| words(&domains(&current, &wanted(search)));

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::core::{
-    ledger::{KnownServers, KnownZones, Ledger, Published},
+    affinity::Subnet,
+    ledger::{KnownServers, KnownSubnets, KnownZones, Ledger, Published},
     name::{Name, NameError},
     ownership::OwnerId,
     servers::NameServer,
@@ -42,6 +43,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
             at: known.at,
         }),
         behind: file.behind,
+        subnets: file.subnets.map(Into::into),
         macs: file.macs,
         role: file.role,
         zones: zones.collect::<Result<_, _>>()?,
@@ -68,6 +70,7 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
             servers: known.servers.iter().cloned().map(Into::into).collect(),
         }),
         behind: ledger.behind.clone(),
+        subnets: ledger.subnets.clone().map(Into::into),
         macs: ledger.macs.clone(),
         role: ledger.role.clone(),
         zone_ids: ledger
@@ -112,6 +115,8 @@ struct File {
     servers: Option<Servers>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     behind: BTreeMap<SocketAddr, u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subnets: Option<Subnets>,
     #[serde(default)]
     macs: Vec<String>,
     #[serde(default)]
@@ -144,6 +149,31 @@ struct Server {
     availability_zone: Option<String>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     is_draining: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Subnets {
+    vpc_id: String,
+    until: u64,
+    /// Block and Availability Zone.
+    blocks: Vec<(String, String)>,
+}
+
+impl From<Subnets> for KnownSubnets {
+    /// A block that cannot be read is left out: the next list has them all again.
+    fn from(Subnets { vpc_id, until, blocks }: Subnets) -> Self {
+        let subnets = blocks.into_iter().filter_map(|(block, availability_zone)| {
+            Some(Subnet { cidr: block.parse().ok()?, availability_zone, vpc_id: vpc_id.clone() })
+        });
+        Self { subnets: subnets.collect(), vpc_id, until }
+    }
+}
+
+impl From<KnownSubnets> for Subnets {
+    fn from(KnownSubnets { vpc_id, subnets, until }: KnownSubnets) -> Self {
+        let blocks = subnets.into_iter().map(|one| (one.cidr.to_string(), one.availability_zone));
+        Self { vpc_id, until, blocks: blocks.collect() }
+    }
 }
 
 impl From<Server> for NameServer {

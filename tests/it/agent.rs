@@ -301,7 +301,7 @@ fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() 
     let text = home.lab.resolv_conf();
     assert!(text.contains("; from dhclient"), "their lines stay: {text}");
     assert!(!text.contains("10.9.9.9") && ours.lines().all(|line| text.contains(line)));
-    until("it is said", || agent.log().contains("another program changed resolv.conf"));
+    until("it is said", || agent.log().contains("another program changed the resolver"));
     let status = home.lab.tagalong(&["status"]);
     assert!(status.stdout.contains("+nameserver 10.9.9.9"), "{status}");
 }

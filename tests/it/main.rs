@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and makes its files as it likes"
 )]
 
+mod affinity;
 mod agent;
 mod architecture;
 mod authority;

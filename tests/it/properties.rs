@@ -197,6 +197,7 @@ proptest! {
             nameservers: (1..=servers).map(|last| [10, 0, 0, last].into()).collect(),
             search: vec!["corp.internal".to_owned()],
             options: vec!["timeout:1".to_owned()],
+            sortlist: None,
         };
         let once = ResolvConf::parse(&content).with(&wanted);
         let again = ResolvConf::parse(&once.render());

@@ -243,6 +243,14 @@ impl Vpc {
         self.world.put_instance(Instance::new(&id, "us-east-1a", address).tag(SERVER_TAG, ZONE));
     }
 
+    /// Tags that DNS server as one that is about to be shut down.
+    pub(crate) fn drain(&self, address: Ipv4Addr) {
+        let id = format!("i-{:017x}", u32::from(address));
+        self.world.update_instance(&id, |instance| {
+            instance.tags.insert("tagalong:draining".to_owned(), "true".to_owned());
+        });
+    }
+
     /// The host's next lease is for `address`: the server refuses the old one at its next renewal, as EC2 does not, but a stopped and
     /// started instance sees it so. The metadata say the same from now on.
     pub(crate) fn move_host(&self, address: Ipv4Addr) {
@@ -272,6 +280,20 @@ impl Vpc {
             let output = output.unwrap_or_else(|error| missing("dig", &error));
             String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
         })
+    }
+
+    /// A dynamic update of the zone, in nsupdate(1)'s words.
+    pub(crate) fn update(&self, commands: &[String]) {
+        let key = self.dir.path().join("tsig.key");
+        fs::write(&key, KEY).unwrap();
+        let script = self.dir.path().join("update");
+        let text = format!("server {PRIMARY}\n{}\nsend\n", commands.join("\n"));
+        fs::write(&script, text).unwrap();
+        let mut command = Command::new("nsupdate");
+        command.arg("-k").arg(&key).arg(&script);
+        let output = self.namespace.inside(|| command.output());
+        let output = output.unwrap_or_else(|error| missing("nsupdate", &error));
+        assert!(output.status.success(), "{output:?}");
     }
 
     pub(crate) fn config(&self, more: &str) -> String {

@@ -19,7 +19,7 @@ pub(crate) struct Lookups {
 pub(crate) struct Tally {
     pub(crate) lookups: usize,
     pub(crate) failed: usize,
-    longest: Duration,
+    pub(crate) longest: Duration,
 }
 
 impl std::fmt::Display for Tally {

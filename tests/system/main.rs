@@ -12,6 +12,7 @@
     reason = "a test fails by panicking, makes its files as it likes, and prints its figures"
 )]
 
+mod affinity;
 #[path = "../../localstack/tests/dns/bind.rs"]
 mod bind;
 mod boot;

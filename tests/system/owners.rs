@@ -62,8 +62,8 @@ fn check(subject: &Subject) {
         until(&format!("names are found after `{trample}`"), || resolves(&machine));
     }
     let once = machine.ask("tagalong once");
-    let resolver = once.split("resolvers ").nth(1).unwrap_or_default();
-    assert!(resolver.contains(" unchanged"), "nothing is left to be done: {once}");
+    let second_pass = once.split("resolvers ").nth(1).unwrap_or_default();
+    assert!(second_pass.contains(" unchanged"), "nothing is left to be done: {once}");
 
     machine.ask(clear);
     machine.ask("dpkg --remove tagalong");

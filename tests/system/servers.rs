@@ -1,6 +1,9 @@
 //! What becomes of the host's resolver when the fleet's DNS servers change, and what it costs in calls of EC2.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use sandbox::fault::Service;
 
@@ -9,6 +12,8 @@ use crate::{
     lookups::Lookups,
 };
 
+/// `timeout:5`
+const WAIT: Duration = Duration::from_secs(5);
 const FIRST: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 2);
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 3);
 const THIRD: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 4);
@@ -55,6 +60,38 @@ fn a_respawned_server_reaches_the_host_at_its_next_listing_and_a_dead_one_is_out
     let tally = lookups.stop();
     eprintln!("servers respawned: {tally}");
     assert_eq!(tally.failed, 0, "{tally}");
+}
+
+#[test]
+fn a_server_that_is_drained_is_shut_down_without_one_look_up_that_fails_or_waits_for_it() {
+    if !can_run("a server that is drained") {
+        return;
+    }
+    let mut host = Host::new("", Hooks::Installed);
+    let mut servers = [FIRST, SECOND].map(|address| (address, Some(host.vpc.named(address))));
+    servers.iter().for_each(|(address, _)| host.vpc.list(*address));
+    host.dhclient();
+    // Whoever asks a dead server waits for longer than any look-up of this test may take.
+    host.agent("options = [\"timeout:5\", \"attempts:1\"]\n[discovery]\nrefresh = \"2s\"\n");
+    until("both are in use", || host.uses(FIRST) && host.uses(SECOND));
+    let first = || {
+        let text = host.read("/etc/resolv.conf");
+        let line = text.lines().find_map(|line| line.strip_prefix("nameserver "));
+        line.unwrap_or_default().to_owned()
+    };
+    let (drained, process) =
+        servers.iter_mut().find(|(address, _)| address.to_string() == first()).unwrap();
+    let lookups = Lookups::start(&host);
+    host.vpc.drain(*drained);
+    until("it is used last", || host.uses(*drained) && first() != drained.to_string());
+    // Shut down while it is still listed and still in the file.
+    drop(process.take());
+    let _dead = host.vpc.black_hole(*drained);
+    until("it is out", || !host.uses(*drained));
+    let tally = lookups.stop();
+    eprintln!("a server drained and shut down: {tally}");
+    assert_eq!(tally.failed, 0, "{tally}");
+    assert!(tally.longest < WAIT, "{tally}");
 }
 
 #[test]

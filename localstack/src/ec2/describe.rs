@@ -71,9 +71,7 @@ pub(super) fn tags(state: &State, form: &Form) -> Result<Content, Error> {
     if let Some(after) = &page.after {
         found.retain(|tag| place(tag) > *after);
     }
-    let is_truncated = found.len() > page.size;
-    found.truncate(page.size);
-    let token = found.last().filter(|_| is_truncated).map(|last| write_token(&place(last)));
+    let token = page.cut(&mut found, place);
     Ok(Box::new(move |xml| {
         xml.nest("tagSet", |xml| {
             for (id, key, value) in &found {
@@ -90,14 +88,14 @@ pub(super) fn tags(state: &State, form: &Form) -> Result<Content, Error> {
 }
 
 /// `MaxResults` and `NextToken`.
-struct Page {
+pub(super) struct Page {
     size: usize,
-    after: Option<String>,
+    pub(super) after: Option<String>,
     is_paged: bool,
 }
 
 impl Page {
-    fn parse(form: &Form) -> Result<Self, Error> {
+    pub(super) fn parse(form: &Form) -> Result<Self, Error> {
         let size = match form.get("MaxResults") {
             None => None,
             Some(text) => Some(Self::size(text)?),
@@ -114,6 +112,17 @@ impl Page {
         let is_paged = size.is_some() || after.is_some();
         let size = size.unwrap_or(if is_paged { 1000 } else { usize::MAX });
         Ok(Self { size, after, is_paged })
+    }
+
+    /// Leaves one page of what was found, and gives the token of the next, which begins after the `place` of the last.
+    pub(super) fn cut<T, P: AsRef<str>>(
+        &self,
+        found: &mut Vec<T>,
+        place: impl Fn(&T) -> P,
+    ) -> Option<String> {
+        let is_truncated = found.len() > self.size;
+        found.truncate(self.size);
+        found.last().filter(|_| is_truncated).map(|last| write_token(place(last).as_ref()))
     }
 
     fn size(text: &str) -> Result<usize, Error> {

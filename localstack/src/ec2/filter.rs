@@ -7,7 +7,7 @@ use crate::{
     world::Account,
 };
 
-use super::Error;
+use super::{Error, subnets::Subnet};
 
 /// One filter.
 #[derive(Debug)]
@@ -75,6 +75,17 @@ impl Filter {
             },
         };
         Ok(held.iter().any(|text| self.admits_text(text)))
+    }
+
+    /// Whether the subnet passes a filter of `DescribeSubnets`.
+    pub(super) fn admits_subnet(&self, subnet: &Subnet) -> Result<bool, Error> {
+        let held = match self.name.as_str() {
+            "availability-zone" | "availabilityZone" => &subnet.availability_zone,
+            "subnet-id" => &subnet.id,
+            "vpc-id" => &subnet.vpc_id,
+            _ => return Err(self.unknown()),
+        };
+        Ok(self.admits_text(held))
     }
 
     /// Whether the tag of an instance passes a filter of `DescribeTags`.

@@ -19,6 +19,8 @@ pub struct Resolved {
     pub wanted: Option<Wanted>,
     /// What was done.
     pub action: Action,
+    /// What was done to gai.conf; `None` where it is not known what it should say.
+    pub selection: Option<Action>,
     /// Who owns the resolver, and because of which clues.
     pub owner: String,
     /// What the operator should know.
@@ -46,6 +48,15 @@ impl Resolved {
             Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
             Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
             Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
+        }
+    }
+
+    /// What is set: the file, or whoever owns the resolver.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.owner.split_once(' ') {
+            Some(("resolv-conf", _)) | None => "/etc/resolv.conf".to_owned(),
+            Some((owner, _)) => owner.to_owned(),
         }
     }
 

@@ -21,6 +21,7 @@ fn wanted(servers: &[u8]) -> Wanted {
         nameservers: servers.iter().map(|last| [10, 0, 0, *last].into()).collect(),
         search: vec!["corp.internal".to_owned()],
         options: vec!["timeout:1".to_owned()],
+        sortlist: None,
     }
 }
 
