@@ -93,7 +93,7 @@ fn main() {
     }
     println!("failed of all look-ups, the longest");
     for subject in Subject::ALL {
-        let rows: [(&str, fn(&Machine, Servers) -> Servers); 4] = [
+        let rows: [(&str, Scenario); 4] = [
             ("one server dies", one_dies),
             ("all die, and are back after 8 s", all_die_and_come_back),
             ("one is respawned elsewhere", one_is_respawned),
@@ -111,8 +111,9 @@ fn main() {
             if subject == Subject::Tagalong {
                 until("both are used", || machine.uses(FIRST) && machine.uses(SECOND));
             }
-            machine
-                .ask(&format!("python3 /root/prober.py {APP} > /root/tally & echo $! > /root/pid"));
+            machine.ask(&format!(
+                "python3 /root/prober.py {APP} > /root/tally 2>/root/errors & echo $! > /root/pid"
+            ));
             thread::sleep(Duration::from_secs(2));
             let servers = scenario(&machine, servers);
             machine.ask("kill -TERM $(cat /root/pid)");
@@ -122,6 +123,9 @@ fn main() {
         }
     }
 }
+
+/// What becomes of the servers.
+type Scenario = fn(&Machine, Servers) -> Servers;
 
 /// What stands for each server: a process, or a hole.
 #[derive(Default)]

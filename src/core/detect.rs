@@ -230,7 +230,10 @@ fn claim(
     let by_link = link.and_then(owner_of_link);
     if by_link.is_none() && file.is_ours() {
         because.push(Clue::Ours);
-        return None;
+        // We keep others' comments: what was written while its owner was away is still the owner's.
+        let owner = author(content).and_then(Result::ok);
+        because.extend(owner.map(Clue::WrittenBy));
+        return owner;
     }
     let servers = file.nameservers();
     let all = |is: fn(&str) -> bool| {

@@ -207,6 +207,12 @@ fn situations() -> Vec<Situation> {
             &[PLAIN],
         ),
         row(
+            "a file of NetworkManager's that we wrote while it was away",
+            manages("default", "symlink", file(&format!("{ours}{MANAGERS_FILE}"))),
+            NetworkManager,
+            &[PLAIN, "it carries our marker", BY_MANAGER, MANAGER],
+        ),
+        row(
             "NetworkManager's link",
             manages("default", "symlink", link("/run/NetworkManager/resolv.conf", MANAGERS_FILE)),
             NetworkManager,

@@ -229,12 +229,15 @@ impl ResolverManager for Resolved {
 
     async fn restore(&self) -> Result<bool, ResolverError> {
         let kept = self.kept()?;
+        if kept.is_empty() {
+            return Ok(false);
+        }
         for found in &kept {
             self.give_back(found).await?;
         }
         self.flush().await;
         let _ = fs::remove_file(&self.found);
-        Ok(!kept.is_empty())
+        Ok(true)
     }
 
     fn verdict(&self) -> &Verdict {

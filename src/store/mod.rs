@@ -76,9 +76,11 @@ impl StateFile {
 
     fn read(&self) -> Result<Content, StoreError> {
         match read_regular(&self.path, LIMIT) {
-            Ok(Some(content)) => Ok(v1::parse(&content)
-                .map_or_else(|error| Content::Broken(error.to_string()), Content::Good)),
-            Ok(None) => Ok(Content::Good(Ledger::default())),
+            Ok(Some(content)) => Ok(v1::parse(&content).map_or_else(
+                |error| Content::Broken(error.to_string()),
+                |ledger| Content::Good(Box::new(ledger)),
+            )),
+            Ok(None) => Ok(Content::Good(Box::default())),
             Err(error)
                 if matches!(
                     error.kind(),
@@ -107,7 +109,7 @@ impl StateFile {
 
 /// What the file holds.
 enum Content {
-    Good(Ledger),
+    Good(Box<Ledger>),
     /// No ledger, and why.
     Broken(String),
 }
@@ -122,7 +124,7 @@ impl Turn<'_> {
     /// The ledger; a file that is none is set aside, which only a turn can: without one it could be another's new file.
     fn load(&self) -> Result<Ledger, StoreError> {
         let why = match self.store.read()? {
-            Content::Good(ledger) => return Ok(ledger),
+            Content::Good(ledger) => return Ok(*ledger),
             Content::Broken(why) => why,
         };
         let aside = self.store.path.with_extension("json.broken");
@@ -144,7 +146,7 @@ impl Turn<'_> {
 impl Store for StateFile {
     fn load(&self) -> Result<Ledger, StoreError> {
         match (self.read()?, self.access) {
-            (Content::Good(ledger), _) => Ok(ledger),
+            (Content::Good(ledger), _) => Ok(*ledger),
             (Content::Broken(_), Access::ReadWrite) => self.lock()?.load(),
             (Content::Broken(why), Access::ReadOnly) => {
                 self.notice(&why, "it is left as it is");
@@ -158,7 +160,7 @@ impl Store for StateFile {
         if let Content::Good(mut ledger) = self.read()?
             && !change(&mut ledger)
         {
-            return Ok(ledger);
+            return Ok(*ledger);
         }
         if self.access == Access::ReadOnly {
             return Err(self.error("write")(io::ErrorKind::ReadOnlyFilesystem.into()));

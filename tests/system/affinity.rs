@@ -22,13 +22,13 @@ struct Caller {
 const GETENT: &str = "for lookup in $(seq 30); do getent \"$1\" \"$0\" | head -n 1; done";
 const PYTHON: &str = "import socket, sys\n\
     for lookup in range(30): print(socket.getaddrinfo(sys.argv[1], 80)[0][4][0])";
-const JAVA: &str = r#"
+const JAVA: &str = r"
 public class Lookups {
     public static void main(String[] arguments) throws Exception {
         for (int lookup = 0; lookup < 30; lookup++)
             System.out.println(java.net.InetAddress.getByName(arguments[0]).getHostAddress());
     }
-}"#;
+}";
 
 const CALLERS: [Caller; 6] = [
     Caller { name: "getent hosts", program: "sh", arguments: &["-c", GETENT, "NAME", "hosts"] },

@@ -206,6 +206,10 @@ impl Vpc {
                 fs::write(dir.path().join("named.conf"), named_conf(address, dir.path())).unwrap();
             })
         });
+        // A secondary has to fetch the zone first.
+        if address != PRIMARY && self.primary.is_some() {
+            until("the secondary has the zone", || !self.answer_of(address, APP).is_empty());
+        }
         Name { _process: process, _dir: dir }
     }
 
@@ -272,8 +276,12 @@ impl Vpc {
 
     /// The addresses of `name` at the primary.
     pub(crate) fn published(&self, name: &str) -> Vec<String> {
+        self.answer_of(PRIMARY, name)
+    }
+
+    fn answer_of(&self, server: Ipv4Addr, name: &str) -> Vec<String> {
         self.namespace.inside(|| {
-            let server = format!("@{PRIMARY}");
+            let server = format!("@{server}");
             let output = Command::new("dig")
                 .args([&server, "+short", "+time=1", "+tries=2", name, "A"])
                 .output();
