@@ -5,7 +5,7 @@
 //! first, and no address passes one that the table already prefers, such as IPv6. One `precedence` line replaces glibc's
 //! whole default table, so a file without any gets the default restated.
 
-use std::{cmp::Reverse, fmt};
+use std::{cmp::Reverse, fmt, net::IpAddr};
 
 use super::{
     affinity::{Nearness, Network},
@@ -97,6 +97,20 @@ impl GaiConf {
     pub fn crowded(&self, networks: &[Network]) -> Vec<Network> {
         let table = Table::of(&self.without());
         networks.iter().filter(|n| matches!(table.place(n), Place::NoRoom)).copied().collect()
+    }
+
+    /// The precedence of an address by this file, its block of ours included.
+    #[must_use]
+    pub fn precedence(&self, address: IpAddr) -> u32 {
+        let mapped = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().into(),
+            address @ IpAddr::V6(_) => address,
+        };
+        let table = Table::of(self);
+        let matching = table.rules.iter().filter(|rule| rule.prefix.contains(mapped));
+        // Of equal prefixes glibc takes the first.
+        let best = matching.min_by_key(|rule| Reverse(rule.prefix.length()));
+        best.map_or(0, |rule| rule.value)
     }
 
     /// The file's content.
@@ -235,7 +249,7 @@ const INT_MAX: u32 = 0x7fff_ffff;
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv6Addr};
+    use std::net::Ipv6Addr;
 
     use super::*;
     use crate::core::affinity::{Surroundings, networks};
@@ -284,6 +298,17 @@ mod tests {
         let (.., value) =
             table.iter().find(|(length, prefix, _)| is_match(*length, *prefix)).unwrap();
         u32::try_from(*value).unwrap()
+    }
+
+    #[test]
+    fn the_precedence_of_an_address_is_that_of_the_longest_prefix() {
+        for file in ["", STOCK, "precedence ::/0 7\n", &with("")] {
+            let known = GaiConf::parse(file.as_bytes());
+            for address in IPV6_OUTWARDS.iter().chain(&IPV4_OUTWARDS).chain(&["::1", "2002::1"]) {
+                let expect = precedence(file, address);
+                assert_eq!(known.precedence(address.parse().unwrap()), expect, "{address} {file}");
+            }
+        }
     }
 
     /// Asserts that each address comes before the next in getaddrinfo's order.

@@ -19,7 +19,9 @@ pub mod pace;
 pub mod plan;
 
 pub mod affinity;
+pub mod callers;
 pub mod detect;
+pub mod diagnosis;
 pub mod gai_conf;
 pub mod lease;
 pub mod resolv_conf;

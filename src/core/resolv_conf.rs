@@ -102,6 +102,12 @@ impl ResolvConf {
         self.values("options").flatten().collect()
     }
 
+    /// The words of every line that begins with `keyword`, in order.
+    #[must_use]
+    pub fn words_of(&self, keyword: &str) -> Vec<String> {
+        self.values(keyword).flatten().collect()
+    }
+
     /// Whether the file carries our marker.
     #[must_use]
     pub fn is_ours(&self) -> bool {

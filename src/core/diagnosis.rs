@@ -1,0 +1,500 @@
+//! What is found when each thing that can be wrong is looked at, and what dead servers cost whoever looks a name up.
+//!
+//! The cost follows the programs' own rules: glibc `resolv/res_send.c` (servers in turn, the wait of a later one longer and
+//! shared out), musl `src/network/res_msend.c` (all at once), systemd-resolved (a server that is silent for 5 s is left, and
+//! not gone back to).
+
+use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
+
+use super::resolv_conf::{MAXNS, ResolvConf};
+
+/// Something that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// What the operator said.
+    Configuration,
+    /// The files of TSIG keys.
+    KeyFile,
+    /// The agent's memory.
+    State,
+    /// Whether the agent runs.
+    Agent,
+    /// The last pass.
+    LastPass,
+    /// The instance metadata service.
+    Metadata,
+    /// The instance's tags.
+    Tags,
+    /// EC2, and what the instance's role may ask it for.
+    Ec2,
+    /// The VPC's resolver.
+    VpcResolver,
+    /// Who owns the host's resolver.
+    Owner,
+    /// The DNS servers.
+    Server,
+    /// What the resolver is told.
+    ResolvConf,
+    /// What it would cost if the first server died.
+    FirstServer,
+    /// Other programs that change the resolver.
+    Overwritten,
+    /// The names that this host should have.
+    Names,
+    /// The zones of those names, and their primaries.
+    Zone,
+    /// The signatures of what is sent there.
+    Tsig,
+}
+
+impl fmt::Display for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Configuration => "configuration",
+            Self::KeyFile => "key_file",
+            Self::State => "state",
+            Self::Agent => "agent",
+            Self::LastPass => "last_pass",
+            Self::Metadata => "metadata",
+            Self::Tags => "tags",
+            Self::Ec2 => "ec2",
+            Self::VpcResolver => "vpc_resolver",
+            Self::Owner => "owner",
+            Self::Server => "server",
+            Self::ResolvConf => "resolv_conf",
+            Self::FirstServer => "first_server",
+            Self::Overwritten => "overwritten",
+            Self::Names => "names",
+            Self::Zone => "zone",
+            Self::Tsig => "tsig",
+        })
+    }
+}
+
+/// How it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// As it should be.
+    Fine,
+    /// No fault, or none yet: somebody should know.
+    Note,
+    /// Something does not work.
+    Wrong,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fine => "fine",
+            Self::Note => "note",
+            Self::Wrong => "wrong",
+        })
+    }
+}
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Finding {
+    /// Where.
+    pub check: Check,
+    /// How it stands.
+    pub verdict: Verdict,
+    /// What it is.
+    pub finding: String,
+    /// What that rests on.
+    pub because: Vec<String>,
+    /// What the operator can do.
+    pub remedy: Vec<String>,
+}
+
+impl Finding {
+    /// It is as it should be.
+    pub fn fine(check: Check, finding: impl fmt::Display) -> Self {
+        Self::of(check, Verdict::Fine, finding)
+    }
+
+    /// Somebody should know.
+    pub fn note(check: Check, finding: impl fmt::Display) -> Self {
+        Self::of(check, Verdict::Note, finding)
+    }
+
+    /// It does not work.
+    pub fn wrong(check: Check, finding: impl fmt::Display) -> Self {
+        Self::of(check, Verdict::Wrong, finding)
+    }
+
+    /// How `check` stands.
+    pub fn of(check: Check, verdict: Verdict, finding: impl fmt::Display) -> Self {
+        let finding = finding.to_string();
+        Self { check, verdict, finding, because: Vec::new(), remedy: Vec::new() }
+    }
+
+    /// This finding, which rests on these too.
+    pub fn because<T: fmt::Display>(mut self, reasons: impl IntoIterator<Item = T>) -> Self {
+        self.because.extend(reasons.into_iter().map(|reason| reason.to_string()));
+        self
+    }
+
+    /// This finding, and what can be done.
+    pub fn remedy<T: fmt::Display>(mut self, remedies: impl IntoIterator<Item = T>) -> Self {
+        self.remedy.extend(remedies.into_iter().map(|remedy| remedy.to_string()));
+        self
+    }
+}
+
+/// What a server does about a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It answers, whatever that is.
+    Answers,
+    /// Nobody listens, and its host says so at once.
+    Closed,
+    /// Nothing comes.
+    Silent,
+}
+
+/// What comes of a look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wait {
+    /// An answer, after a wait for servers that give none.
+    Answered(Duration),
+    /// None, after this time.
+    Unanswered(Duration),
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(time) => write!(f, "{} s", time.as_secs()),
+            Self::Unanswered(time) => write!(f, "{} s, and then it fails", time.as_secs()),
+        }
+    }
+}
+
+/// The options of resolv.conf(5) that decide how long a dead server is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    timeout: u64,
+    attempts: u64,
+    /// Whether look-ups begin with each server in turn.
+    pub rotates: bool,
+}
+
+impl Options {
+    /// What `options` says; the last word of a kind counts.
+    #[must_use]
+    pub fn of(options: &[String]) -> Self {
+        let number = |stem: &str| {
+            let values =
+                options.iter().filter_map(|option| option.strip_prefix(stem)?.parse().ok());
+            values.last()
+        };
+        Self {
+            timeout: number("timeout:").unwrap_or(5),
+            attempts: number("attempts:").unwrap_or(2),
+            rotates: options.iter().any(|option| option == "rotate"),
+        }
+    }
+
+    /// What a look-up by glibc comes to, for each server that it may begin with.
+    #[must_use]
+    pub fn glibc(self, servers: &[Reach]) -> Vec<Wait> {
+        let servers = servers.get(..MAXNS).unwrap_or(servers);
+        let starts = if self.rotates { servers.len() } else { 1.min(servers.len()) };
+        (0..starts).map(|start| self.glibc_from(servers, start)).collect()
+    }
+
+    fn glibc_from(self, servers: &[Reach], start: usize) -> Wait {
+        let (timeout, attempts) = (self.timeout.min(30), self.attempts.min(5));
+        let mut waited = 0;
+        for _ in 0..attempts {
+            let indices = (start..servers.len()).chain(0..start);
+            for (index, reach) in indices.filter_map(|index| Some((index, servers.get(index)?))) {
+                match reach {
+                    Reach::Answers => return Wait::Answered(Duration::from_secs(waited)),
+                    Reach::Closed => {}
+                    Reach::Silent => {
+                        let share = if index > 0 { servers.len() as u64 } else { 1 };
+                        waited += ((timeout << index) / share).max(1);
+                    }
+                }
+            }
+        }
+        Wait::Unanswered(Duration::from_secs(waited))
+    }
+
+    /// What a look-up by musl comes to.
+    #[must_use]
+    pub fn musl(self, servers: &[Reach]) -> Wait {
+        let servers = servers.get(..MAXNS).unwrap_or(servers);
+        if servers.contains(&Reach::Answers) {
+            Wait::Answered(Duration::ZERO)
+        } else {
+            Wait::Unanswered(Duration::from_secs(self.timeout.min(60)))
+        }
+    }
+}
+
+/// Who looks names up with the servers of a resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Programs themselves, which read resolv.conf.
+    Programs,
+    /// systemd-resolved, which programs ask.
+    SystemdResolved,
+}
+
+/// What it costs whoever looks a name up that the first server is dead, or would be.
+pub fn first_server(
+    servers: &[(IpAddr, Reach)],
+    options: Options,
+    readers: Readers,
+) -> Option<Finding> {
+    let servers = servers.get(..MAXNS).unwrap_or(servers);
+    let (first, reach) = servers.first()?;
+    let is_dead = *reach != Reach::Answers;
+    let mut reaches = servers.iter().map(|(_, reach)| *reach).collect::<Vec<_>>();
+    // What is dead is taken as it is: a host that says so costs less. What answers is thought away.
+    if !is_dead && let Some(first) = reaches.first_mut() {
+        *first = Reach::Silent;
+    }
+    let costs = costs(&reaches, options, readers);
+    let lives_on = reaches.contains(&Reach::Answers);
+    let is_dear = costs.worst > Wait::Answered(Duration::from_secs(DEAR)) && !costs.is_once;
+    let would = if is_dead { "waits" } else { "would wait" };
+    let text = format!("each look-up {would}: {}", costs.text);
+    let finding = if is_dead {
+        let how = if *reach == Reach::Closed { "has nobody listening" } else { "is silent" };
+        Finding::wrong(Check::FirstServer, format!("{first} {how}; {text}"))
+    } else {
+        let verdict = if is_dear || !lives_on { Verdict::Note } else { Verdict::Fine };
+        let finding = format!("{first} answers; if it were dead, {text}");
+        Finding::of(Check::FirstServer, verdict, finding)
+    };
+    let replace = "`tagalong once` puts the servers that live into the resolver, and `tagalong run` keeps them there";
+    let second = "let there be a second server: nothing is answered without one";
+    let shorter = "`[resolver] options = [\"timeout:1\", \"attempts:2\"]` makes each wait as short as it can be";
+    let remedies = [
+        (is_dead, replace),
+        (!lives_on, second),
+        (is_dear && readers == Readers::Programs && options.timeout > 1, shorter),
+    ];
+    Some(
+        finding
+            .because(costs.because)
+            .remedy(remedies.into_iter().filter_map(|(applies, text)| applies.then_some(text))),
+    )
+}
+
+struct Costs {
+    worst: Wait,
+    /// Whether it is only paid until the server is left.
+    is_once: bool,
+    text: String,
+    because: Vec<String>,
+}
+
+fn costs(reaches: &[Reach], options: Options, readers: Readers) -> Costs {
+    if readers == Readers::SystemdResolved {
+        let lives_on = reaches.contains(&Reach::Answers);
+        let time = Duration::from_secs(RESOLVED_PATIENCE);
+        let worst = if lives_on { Wait::Answered(time) } else { Wait::Unanswered(time) };
+        return Costs {
+            worst,
+            is_once: lives_on,
+            text: format!("systemd-resolved {worst}"),
+            because: vec!["systemd-resolved leaves a server that is silent for 5 s, and stays with the next one".to_owned()],
+        };
+    }
+    let glibc = options.glibc(reaches);
+    let worst = glibc.iter().max().copied().unwrap_or(Wait::Unanswered(Duration::ZERO));
+    let slow = glibc.iter().filter(|wait| **wait == worst).count();
+    let share = if slow == glibc.len() {
+        String::new()
+    } else {
+        format!(" in {slow} of {} (`rotate`)", glibc.len())
+    };
+    let Options { timeout, attempts, .. } = options;
+    Costs {
+        worst,
+        is_once: false,
+        text: format!("glibc {worst}{share}, musl {}", options.musl(reaches)),
+        because: vec![
+            format!("timeout:{timeout} attempts:{attempts}, {} server(s)", reaches.len()),
+            "glibc asks one server after another, musl all at once; each name of the search list that is tried costs it again"
+                .to_owned(),
+        ],
+    }
+}
+
+/// What is unwise about the servers that a resolv.conf names.
+pub fn lines_of(file: &ResolvConf) -> Vec<Finding> {
+    let words = file.words_of("nameserver");
+    let mut seen = BTreeSet::new();
+    let twice = words.iter().filter(|word| !seen.insert(word.as_str())).collect::<BTreeSet<_>>();
+    let beyond = words.get(MAXNS..).unwrap_or_default();
+    let valid = |word: &str| word.split('%').next().is_some_and(|it| it.parse::<IpAddr>().is_ok());
+    let invalid = words.iter().filter(|word| !valid(word));
+    let mut findings = Vec::new();
+    findings.extend(twice.into_iter().map(|word| {
+        Finding::wrong(Check::ResolvConf, format!("{word} is named twice"))
+            .because(["it takes one of three places, and is waited for twice when it is dead"])
+            .remedy(["take one of its lines out, or let `tagalong once` write the servers"])
+    }));
+    findings.extend(invalid.map(|word| {
+        Finding::wrong(Check::ResolvConf, format!("`nameserver {word}` is no address"))
+            .because(["resolvers pass the line over"])
+            .remedy(["write an address"])
+    }));
+    if !beyond.is_empty() {
+        let beyond = beyond.join(", ");
+        findings.push(
+            Finding::note(Check::ResolvConf, format!("{beyond} is never asked"))
+                .because([format!("glibc and musl read {MAXNS} servers, and no more")])
+                .remedy(["take out those that are not to be used"]),
+        );
+    }
+    findings
+}
+
+/// A wait longer than this is worth a word, in seconds.
+const DEAR: u64 = 2;
+/// How long systemd-resolved waits for a server (`DNS_TIMEOUT_USEC`: 120 s for 24 attempts).
+const RESOLVED_PATIENCE: u64 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(text: &str) -> Options {
+        Options::of(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    /// `a` answers, `c` is closed, `.` is silent.
+    fn reaches(text: &str) -> Vec<Reach> {
+        let reach = |letter| match letter {
+            'a' => Reach::Answers,
+            'c' => Reach::Closed,
+            _ => Reach::Silent,
+        };
+        text.chars().map(reach).collect()
+    }
+
+    fn servers(text: &str) -> Vec<(IpAddr, Reach)> {
+        let reaches = reaches(text).into_iter().zip(2_u8..);
+        reaches.map(|(reach, last)| (IpAddr::from([10, 0, 0, last]), reach)).collect()
+    }
+
+    #[test]
+    fn glibc_waits_as_long_as_was_measured_with_the_real_one() {
+        let check = |servers: &str, text: &str, expect: &[Wait]| {
+            assert_eq!(options(text).glibc(&reaches(servers)), expect, "{servers} {text}");
+        };
+        let answered = |seconds| Wait::Answered(Duration::from_secs(seconds));
+        let unanswered = |seconds| Wait::Unanswered(Duration::from_secs(seconds));
+        // measured with glibc 2.36, packets dropped
+        check(".a", "", &[answered(5)]);
+        check("..a", "", &[answered(8)]);
+        check("...", "", &[unanswered(28)]);
+        check("...a", "", &[unanswered(28)]);
+        check("...", "timeout:1 attempts:1", &[unanswered(3)]);
+        check("..a", "timeout:1 attempts:2", &[answered(2)]);
+        // by its source
+        check("a..", "", &[answered(0)]);
+        check("c.a", "timeout:1", &[answered(1)]);
+        check("c", "", &[unanswered(0)]);
+        check(".", "", &[unanswered(10)]);
+        check(".a", "timeout:99 attempts:99", &[answered(30)]);
+        check(".", "timeout:0 attempts:9", &[unanswered(5)]);
+        check(".a", "timeout:1 timeout:3", &[answered(3)]);
+        check(".aa", "rotate", &[answered(5), answered(0), answered(0)]);
+        check("..a", "rotate timeout:3", &[answered(5), answered(2), answered(0)]);
+        check("", "", &[]);
+        check("", "rotate", &[]);
+    }
+
+    #[test]
+    fn musl_asks_all_at_once_and_gives_up_after_its_timeout() {
+        let check = |servers: &str, text: &str, expect: Wait| {
+            assert_eq!(options(text).musl(&reaches(servers)), expect, "{servers} {text}");
+        };
+        check(".a", "", Wait::Answered(Duration::ZERO));
+        check("..a", "timeout:9", Wait::Answered(Duration::ZERO));
+        check("...", "", Wait::Unanswered(Duration::from_secs(5)));
+        check("...a", "timeout:1", Wait::Unanswered(Duration::from_secs(1)));
+        check("c", "timeout:99", Wait::Unanswered(Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn the_first_server_is_judged_by_what_its_death_costs() {
+        let check = |text: &str, set: &str, readers: Readers, verdict: Verdict, words: &str| {
+            let finding = first_server(&servers(text), options(set), readers).unwrap();
+            assert_eq!(finding.verdict, verdict, "{finding:?}");
+            assert!(finding.finding.contains(words), "{words}: {finding:?}");
+            assert_eq!(finding.remedy.is_empty(), verdict == Verdict::Fine, "{finding:?}");
+        };
+        let (programs, resolved) = (Readers::Programs, Readers::SystemdResolved);
+        let quick = "timeout:1 attempts:2";
+        check(
+            "aa",
+            quick,
+            programs,
+            Verdict::Fine,
+            "if it were dead, each look-up would wait: glibc 1 s, musl 0 s",
+        );
+        check("aa", "", programs, Verdict::Note, "glibc 5 s, musl 0 s");
+        check("aaa", "timeout:1 rotate", programs, Verdict::Fine, "glibc 1 s in 1 of 3 (`rotate`)");
+        check(
+            "a",
+            quick,
+            programs,
+            Verdict::Note,
+            "glibc 2 s, and then it fails, musl 1 s, and then it fails",
+        );
+        check(
+            ".a",
+            quick,
+            programs,
+            Verdict::Wrong,
+            "10.0.0.2 is silent; each look-up waits: glibc 1 s",
+        );
+        check(
+            "ca",
+            quick,
+            programs,
+            Verdict::Wrong,
+            "10.0.0.2 has nobody listening; each look-up waits: glibc 0 s",
+        );
+        check("...", "", programs, Verdict::Wrong, "glibc 28 s, and then it fails, musl 5 s, and");
+        check("a.", quick, programs, Verdict::Note, "and then it fails");
+        check("aa", "", resolved, Verdict::Fine, "would wait: systemd-resolved 5 s");
+        check("a", "", resolved, Verdict::Note, "systemd-resolved 5 s, and then it fails");
+        check(".a", "", resolved, Verdict::Wrong, "systemd-resolved 5 s");
+        assert_eq!(first_server(&[], options(""), programs), None);
+    }
+
+    #[test]
+    fn lines_that_waste_a_place_or_are_never_read_are_told() {
+        let check = |text: &str, expect: &[(Verdict, &str)]| {
+            let findings = lines_of(&ResolvConf::parse(text.as_bytes()));
+            let told = findings.iter().map(|it| (it.verdict, it.finding.as_str()));
+            assert_eq!(told.collect::<Vec<_>>(), expect, "{text}");
+        };
+        check("", &[]);
+        check("nameserver 10.0.0.2\nnameserver 10.0.0.3\nsearch a.b\n", &[]);
+        check("nameserver fe80::1%eth0\n#nameserver 10.0.0.2\nnameserver 10.0.0.2\n", &[]);
+        check(
+            "nameserver 10.0.0.2\nnameserver 10.0.0.2\nnameserver 10.0.0.2\n",
+            &[(Verdict::Wrong, "10.0.0.2 is named twice")],
+        );
+        check(
+            "nameserver 10.0.0.2\nnameserver ns1.corp\n",
+            &[(Verdict::Wrong, "`nameserver ns1.corp` is no address")],
+        );
+        check(
+            "nameserver 10.0.0.2\nnameserver 10.0.0.3\nnameserver 10.0.0.4\nnameserver 10.0.0.5\nnameserver 10.0.0.6\n",
+            &[(Verdict::Note, "10.0.0.5, 10.0.0.6 is never asked")],
+        );
+    }
+}
