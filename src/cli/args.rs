@@ -59,6 +59,15 @@ pub(super) enum Verb {
     Plan,
     /// Show what is published, which servers are in use, and who owns the resolver
     Status,
+    /// Look at each thing that can be wrong, and say how to mend it; changes nothing
+    Doctor {
+        /// When it must be over, whatever hangs
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::config::duration::parse)]
+        deadline: Duration,
+        /// In place of that, which address of this shared name each kind of program uses on this host, and why
+        #[arg(long, value_name = "NAME")]
+        affinity: Option<String>,
+    },
     /// Remove this host's own records
     Withdraw {
         /// When it must be over, whatever hangs

@@ -3,6 +3,7 @@
 mod affinity;
 mod args;
 mod config;
+mod doctor;
 mod generate;
 mod hook;
 mod known;
@@ -41,6 +42,10 @@ pub fn main() -> ExitCode {
         Verb::Once { deadline } => once::run(&args, *deadline, started),
         Verb::Plan => plan::run(&args, started),
         Verb::Status => status::run(&args, started),
+        Verb::Doctor { deadline, affinity: None } => doctor::run(&args, *deadline, started),
+        Verb::Doctor { deadline, affinity: Some(name) } => {
+            doctor::affinity(&args, name, *deadline, started)
+        }
         Verb::Withdraw { deadline } => withdraw::run(&args, *deadline, started),
         Verb::Config { verb } => config::run(&args, *verb, started),
         Verb::Completions { shell } => generate::completions(*shell),

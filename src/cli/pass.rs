@@ -76,7 +76,10 @@ pub(super) fn turn(run_dir: &Path, patience: Duration) -> io::Result<File> {
 }
 
 /// Runs `work` on a thread of its own and waits no longer than `limit`: a system call that hangs hangs alone.
-fn bounded(limit: Duration, work: impl FnOnce() -> Code + Send + 'static) -> Result<Code, Failure> {
+pub(super) fn bounded(
+    limit: Duration,
+    work: impl FnOnce() -> Code + Send + 'static,
+) -> Result<Code, Failure> {
     let (sender, receiver) = mpsc::channel();
     let spawned =
         thread::Builder::new().name("pass".to_owned()).spawn(move || sender.send(work()).ok());

@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn run(args: &Args) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let alone = std::fs::create_dir_all(&args.run_dir)
-        .and_then(|()| lock(&args.run_dir.join("agent.lock"), Duration::ZERO));
+        .and_then(|()| lock(&args.run_dir.join(LOCK), LOOKED_AT));
     let _alone = match alone {
         Ok(lock) => lock,
         Err(error) => {
@@ -76,6 +76,10 @@ async fn live(
     Code::Done
 }
 
+/// What the agent holds for as long as it runs.
+pub(super) const LOCK: &str = "agent.lock";
+/// Whoever looks whether the agent runs holds the lock for an instant.
+const LOOKED_AT: Duration = Duration::from_millis(200);
 /// Events that wait while the loop is busy; sources wait when there are more.
 const QUEUE: usize = 64;
 /// From the signal to the end; systemd, and whoever shuts the host down, waits for us.

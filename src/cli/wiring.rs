@@ -79,6 +79,16 @@ impl<'a> Host<'a> {
         insist(deadline, &SystemClock, &who, async || self.read_facts().await).await
     }
 
+    /// Whether the metadata service's port can be connected to, whatever it answers.
+    pub(super) async fn reaches_metadata(&self) -> bool {
+        self.imds.connects().await
+    }
+
+    /// Where the metadata service is looked for.
+    pub(super) fn metadata_endpoint(&self) -> &str {
+        self.imds.endpoint()
+    }
+
     /// Connects anew for whatever is read next.
     pub(super) fn forget_connections(&self) {
         self.imds.forget_kept();

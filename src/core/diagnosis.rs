@@ -186,9 +186,8 @@ impl Options {
     #[must_use]
     pub fn of(options: &[String]) -> Self {
         let number = |stem: &str| {
-            let values =
-                options.iter().filter_map(|option| option.strip_prefix(stem)?.parse().ok());
-            values.last()
+            let mut latest = options.iter().rev().filter_map(|option| option.strip_prefix(stem));
+            latest.find_map(|value| value.parse().ok())
         };
         Self {
             timeout: number("timeout:").unwrap_or(5),
@@ -261,14 +260,14 @@ pub fn first_server(
     }
     let costs = costs(&reaches, options, readers);
     let lives_on = reaches.contains(&Reach::Answers);
-    let is_dear = costs.worst > Wait::Answered(Duration::from_secs(DEAR)) && !costs.is_once;
+    let costs_much = costs.worst > Wait::Answered(Duration::from_secs(DEAR)) && !costs.is_once;
     let would = if is_dead { "waits" } else { "would wait" };
     let text = format!("each look-up {would}: {}", costs.text);
     let finding = if is_dead {
         let how = if *reach == Reach::Closed { "has nobody listening" } else { "is silent" };
         Finding::wrong(Check::FirstServer, format!("{first} {how}; {text}"))
     } else {
-        let verdict = if is_dear || !lives_on { Verdict::Note } else { Verdict::Fine };
+        let verdict = if costs_much || !lives_on { Verdict::Note } else { Verdict::Fine };
         let finding = format!("{first} answers; if it were dead, {text}");
         Finding::of(Check::FirstServer, verdict, finding)
     };
@@ -278,7 +277,7 @@ pub fn first_server(
     let remedies = [
         (is_dead, replace),
         (!lives_on, second),
-        (is_dear && readers == Readers::Programs && options.timeout > 1, shorter),
+        (costs_much && readers == Readers::Programs && options.timeout > 1, shorter),
     ];
     Some(
         finding

@@ -282,6 +282,11 @@ impl Imds {
         std::iter::from_fn(|| idle.pop()).find(|connection| !connection.is_closed())
     }
 
+    /// Whether a connection can be made at all: where it can, and no answer comes, the answer is lost on its way.
+    pub async fn connects(&self) -> bool {
+        matches!(timeout(self.patience.limit, self.connect()).await, Ok(Ok(_)))
+    }
+
     /// Closes the connections that are kept for the next request.
     pub fn forget_kept(&self) {
         if let Ok(mut idle) = self.idle.lock() {

@@ -75,17 +75,17 @@ impl Situation for FactError {
             ],
             Self::Failed { .. } | Self::Unusable { .. } => Vec::new(),
             Self::NoTags(source) => {
-                let mut hints = vec![
-                    "turn on tags in instance metadata: `aws ec2 modify-instance-metadata-options \
-                     --instance-metadata-tags enabled`"
-                        .to_owned(),
-                ];
+                let mut hints = vec![TURN_ON_TAGS.to_owned()];
                 hints.extend(source.hints());
                 hints
             }
         }
     }
 }
+
+/// What to do where the metadata service has no tags.
+pub const TURN_ON_TAGS: &str = "turn on tags in instance metadata: `aws ec2 modify-instance-metadata-options \
+     --instance-metadata-tags enabled`";
 
 /// Why EC2 does not tell.
 #[derive(Debug, thiserror::Error)]

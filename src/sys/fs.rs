@@ -146,6 +146,23 @@ pub fn lock(path: &Path, patience: Duration) -> io::Result<File> {
     }
 }
 
+/// Whether somebody holds the lock that `path` is. It is held for an instant to find that out, and never made.
+///
+/// # Errors
+/// The file is there and cannot be opened or locked.
+pub fn is_locked(path: &Path) -> io::Result<Option<bool>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(false)),
+        Err(TryLockError::WouldBlock) => Ok(Some(true)),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// `path` as it is seen from `root`: `/etc/resolv.conf` in `/mnt/image` is `/mnt/image/etc/resolv.conf`.
 #[must_use]
 pub fn inside(root: &Path, path: &Path) -> PathBuf {

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
+pub use self::observe::Place;
 use self::observe::Seen;
 use crate::{
     core::{

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::{Rfc2136, answered};
+use super::{Home, Rfc2136, answered};
 use crate::{
     core::{
         name::Name,
@@ -218,6 +218,39 @@ impl Rfc2136 {
             _ => None,
         });
         Some(SocketAddr::new(address?, server.port()))
+    }
+}
+
+/// Where a zone is at home, as far as it was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Who is asked, and told.
+    pub server: SocketAddr,
+    /// The primary's name (MNAME).
+    pub mname: Name,
+    /// Its address, as that server knows it.
+    pub primary: Option<SocketAddr>,
+}
+
+impl Rfc2136 {
+    /// This backend at each of its servers alone: what any of them is to say, and not the first that answers.
+    #[must_use]
+    pub fn each(&self) -> Vec<(SocketAddr, Self)> {
+        let alone = |server| (server, Self::new(&self.name, vec![server], self.key.clone()));
+        self.servers.iter().copied().map(alone).collect()
+    }
+
+    /// The key's name and algorithm; `None` where updates are not signed.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        self.key.as_ref().map(|key| format!("{} ({})", key.name(), key.algorithm()))
+    }
+
+    /// Where a zone that was observed is at home.
+    pub async fn place_of(&self, zone: &Name) -> Option<Place> {
+        let Home { server, soa } = self.home(zone)?;
+        let primary = self.primary(server, &soa).await;
+        Some(Place { server, mname: soa.mname, primary })
     }
 }
 

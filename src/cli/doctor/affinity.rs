@@ -1,0 +1,314 @@
+//! `tagalong doctor --affinity NAME`: which member of a shared name each kind of program uses on this host, measured where
+//! the runtime is installed, and why.
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::{
+    PATIENCE,
+    measure::{LOOKUPS, Measured, measure},
+    resolver::{InUse, file, in_use},
+};
+use crate::{
+    cli::{
+        Code,
+        args::Args,
+        once::resolvers,
+        pass::bounded,
+        print,
+        wiring::{Host, deadline, on_host, refused, settings},
+    },
+    core::{
+        affinity::{Member, Nearness, Surroundings, order},
+        callers::{Caller, Expectation, Ground, Sort, expect},
+        diagnosis::Readers,
+        gai_conf::{GAI_CONF, GaiConf},
+        name::Name,
+        rrset::{Rdata, RrType},
+    },
+    ports::Failure,
+    resolver::Resolvers,
+    store::Access,
+    sys::clock::now,
+    wire::{
+        exchange::{Peer, Timing},
+        message::{Question, Rcode, Recursion, query},
+    },
+};
+
+pub(in crate::cli) fn run(args: &Args, name: &str, limit: Duration, started: Instant) -> Code {
+    let deadline = deadline(started, limit);
+    let (whole, name) = (args.clone(), name.to_owned());
+    let look = move || match find(&whole, &name, deadline) {
+        Ok((found, notices)) => {
+            notices.iter().for_each(print::notice);
+            print::data(if whole.json { json(&found) } else { text(&found) });
+            Code::Done
+        }
+        Err(failures) => {
+            failures.iter().for_each(print::failure);
+            Code::Failed
+        }
+    };
+    bounded(limit.saturating_sub(started.elapsed()), look).unwrap_or_else(|why| {
+        print::failure(&why);
+        Code::Failed
+    })
+}
+
+/// What was found out about a name.
+struct Found {
+    name: Name,
+    server: SocketAddr,
+    members: Vec<Member>,
+    sortlist: Vec<Sort>,
+    gai_is_ours: bool,
+    callers: Vec<(Caller, Measured, Expectation)>,
+}
+
+impl Found {
+    fn nearest(&self) -> Option<Nearness> {
+        self.members.first().map(|member| member.nearness)
+    }
+
+    /// Whether all of `firsts` are as near as the nearest member; `None` where there are none.
+    fn are_nearest<'a>(&self, firsts: impl Iterator<Item = &'a IpAddr>) -> Option<bool> {
+        let nearness = |address: &IpAddr| {
+            self.members.iter().find(|one| one.address == *address).map(|one| one.nearness)
+        };
+        let are_near = firsts.map(|address| nearness(address) == self.nearest());
+        are_near.reduce(|one, other| one && other)
+    }
+}
+
+fn find(
+    args: &Args,
+    name: &str,
+    deadline: tokio::time::Instant,
+) -> Result<(Found, Vec<String>), Vec<Failure>> {
+    let Some(settings) = settings(args) else { return Err(Vec::new()) };
+    let resolvers = resolvers(args);
+    let outcome = on_host(settings, &args.state_dir, Access::ReadOnly, PATIENCE, async |host| {
+        let looked = tokio::time::timeout_at(deadline, look(host, args, &resolvers, name));
+        let late = || vec![Failure::told("the deadline came before the name was looked up", None)];
+        looked.await.unwrap_or_else(|_| Err(late()))
+    });
+    let (found, more) = outcome?;
+    let (found, mut notices) = found?;
+    notices.extend(more);
+    Ok((found, notices))
+}
+
+async fn look(
+    host: &Host<'_>,
+    args: &Args,
+    resolvers: &Resolvers,
+    name: &str,
+) -> Result<(Found, Vec<String>), Vec<Failure>> {
+    let told = |text: String, hint: &str| vec![Failure::told(text, Some(hint))];
+    let mut notices = Vec::new();
+    let facts = tokio::time::timeout(FACTS_PATIENCE, host.look()).await;
+    let facts = facts.ok().and_then(Result::ok).map(|(facts, _)| facts);
+    if facts.is_none() {
+        notices.push(
+            "where this host stands is not known: the metadata service does not tell".to_owned(),
+        );
+    }
+    let known = host.complete(facts.as_ref()).map_err(|errors| refused(&errors))?;
+    let used = in_use(&known, resolvers, &args.root).await;
+    let InUse { readers, settings } = used.map_err(|error| {
+        told(format!("resolv.conf cannot be read: {error}"), "run `tagalong doctor` as root")
+    })?;
+    let port = known.config.discovery.port;
+    let in_use = settings.nameservers().into_iter().map(|ip| SocketAddr::new(ip, port));
+    let listed = host.notebook.ledger().servers.into_iter().flat_map(|known| known.servers);
+    let servers = in_use.chain(listed.map(|server| server.address)).collect::<Vec<_>>();
+    let answer = addresses(&servers, &candidates(name, &settings.search())).await;
+    let (server, asked, addresses) = answer.ok_or_else(|| {
+        let servers = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let servers = if servers.is_empty() { "nobody" } else { servers.as_str() };
+        told(
+            format!("no DNS server of this host knows an address of {name} (asked: {servers})"),
+            "`tagalong doctor` says how they stand",
+        )
+    })?;
+    let here = facts.map(|facts| Surroundings::of(&facts, &[])).unwrap_or_default();
+    let words = settings.words_of("sortlist");
+    let sortlist = words.iter().filter_map(|word| Sort::of(word)).collect::<Vec<_>>();
+    let gai = GaiConf::parse(&file(&args.root, GAI_CONF).unwrap_or_default());
+    let ground = Ground {
+        members: &addresses,
+        sortlist: &sortlist,
+        gai: &gai,
+        here: &here,
+        asks_resolved: readers == Readers::SystemdResolved,
+    };
+    let is_this_host = args.root.as_os_str() == "/";
+    let looks = Caller::ALL.iter().map(|caller| async {
+        if is_this_host { measure(*caller, name).await } else { Measured::Not(ANOTHER_ROOT) }
+    });
+    let measured = join_all(looks).await;
+    let callers = Caller::ALL.iter().zip(measured);
+    let callers = callers.map(|(caller, measured)| (*caller, measured, expect(*caller, &ground)));
+    let found = Found {
+        name: asked,
+        server,
+        members: order(&addresses, &here),
+        callers: callers.collect(),
+        gai_is_ours: gai.is_ours(),
+        sortlist,
+    };
+    Ok((found, notices))
+}
+
+/// The names that a resolver would try, in its order (`ndots:1`).
+fn candidates(name: &str, search: &[String]) -> Vec<Name> {
+    let as_is = name.parse().ok();
+    let completed = search.iter().filter_map(|domain| format!("{name}.{domain}").parse().ok());
+    if name.ends_with('.') {
+        as_is.into_iter().collect()
+    } else if name.contains('.') {
+        as_is.into_iter().chain(completed).collect()
+    } else {
+        completed.chain(as_is).collect()
+    }
+}
+
+/// The addresses of the first name that has any, at the first server that answers.
+async fn addresses(
+    servers: &[SocketAddr],
+    names: &[Name],
+) -> Option<(SocketAddr, Name, Vec<IpAddr>)> {
+    for server in servers {
+        let peer = Peer { server: *server, key: None, clock: now, timing: LOOKUP };
+        for name in names {
+            let questions = [Question::Type(RrType::A), Question::Type(RrType::Aaaa)];
+            let requests = questions.iter().map(|it| query(name, *it, Recursion::Desired));
+            let requests = requests.collect::<Result<Vec<_>, _>>().ok()?;
+            let answers = peer.ask_all(&requests).await.into_iter().flatten().collect::<Vec<_>>();
+            // Silent or unwilling: the next server may tell.
+            if answers.iter().all(|it| !matches!(it.rcode, Rcode::NOERROR | Rcode::NXDOMAIN)) {
+                break;
+            }
+            // An alias's target counts as the name.
+            let values =
+                answers.iter().flat_map(|it| it.answers.values()).flat_map(|set| &set.values);
+            let addresses = values.filter_map(|value| match value {
+                Rdata::A(address) => Some(IpAddr::from(*address)),
+                Rdata::Aaaa(address) => Some(IpAddr::from(*address)),
+                _ => None,
+            });
+            let addresses = addresses.collect::<Vec<_>>();
+            if !addresses.is_empty() {
+                return Some((*server, name.clone(), addresses));
+            }
+        }
+    }
+    None
+}
+
+fn text(found: &Found) -> String {
+    let Found { name, server, members, sortlist, .. } = found;
+    let mut lines = vec![format!("name               {name} at {server}")];
+    lines.extend(members.iter().map(|member| format!("member             {member}")));
+    let pairs = sortlist.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    let pairs = if pairs.is_empty() { "none".to_owned() } else { pairs };
+    lines.push(format!("sortlist           {pairs}"));
+    let gai = if found.gai_is_ours { "has our block" } else { "has no block of ours" };
+    lines.push(format!("gai.conf           {gai}"));
+    for (caller, measured, expectation) in &found.callers {
+        let because = expectation.because.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let because =
+            if because.is_empty() { "there is no other".to_owned() } else { because.join(" · ") };
+        let firsts = expectation.first.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let firsts = if firsts.is_empty() { "none".to_owned() } else { firsts.join(" or ") };
+        let (what, nearest) = match measured {
+            Measured::Firsts(firsts) => {
+                let tally =
+                    firsts.iter().map(|(address, count)| format!("{address} {count} of {LOOKUPS}"));
+                let tally = tally.collect::<Vec<_>>().join(", ");
+                (format!("measured: {tally}"), found.are_nearest(firsts.keys()))
+            }
+            Measured::Not(why) => {
+                (format!("{why}; known: {firsts}"), found.are_nearest(expectation.first.iter()))
+            }
+        };
+        let near = match nearest {
+            Some(true) => "nearest first",
+            Some(false) => "not the nearest first",
+            None => "no address",
+        };
+        lines.push(format!("{caller:19}{what} ({near}) because: {because}"));
+    }
+    lines.join("\n")
+}
+
+fn json(found: &Found) -> String {
+    #[derive(Serialize)]
+    struct Out {
+        name: String,
+        server: String,
+        members: Vec<MemberJson>,
+        sortlist: Vec<String>,
+        gai_conf_is_ours: bool,
+        callers: Vec<CallerJson>,
+    }
+    #[derive(Serialize)]
+    struct MemberJson {
+        address: IpAddr,
+        nearness: String,
+        because: Option<String>,
+    }
+    #[derive(Serialize)]
+    struct CallerJson {
+        caller: String,
+        /// How often each address came first; null where it was not measured.
+        measured: Option<BTreeMap<IpAddr, usize>>,
+        not_measured: Option<&'static str>,
+        expected: Vec<IpAddr>,
+        nearest_first: Option<bool>,
+        because: Vec<String>,
+    }
+    let members = found.members.iter().map(|member| MemberJson {
+        address: member.address,
+        nearness: member.nearness.to_string(),
+        because: member.because.map(|cidr| cidr.to_string()),
+    });
+    let callers = found.callers.iter().map(|(caller, measured, expectation)| {
+        let (firsts, why) = match measured {
+            Measured::Firsts(firsts) => (Some(firsts.clone()), None),
+            Measured::Not(why) => (None, Some(*why)),
+        };
+        CallerJson {
+            caller: caller.to_string(),
+            nearest_first: match &firsts {
+                Some(firsts) => found.are_nearest(firsts.keys()),
+                None => found.are_nearest(expectation.first.iter()),
+            },
+            measured: firsts,
+            not_measured: why,
+            expected: expectation.first.clone(),
+            because: expectation.because.iter().map(ToString::to_string).collect(),
+        }
+    });
+    let out = Out {
+        name: found.name.to_string(),
+        server: found.server.to_string(),
+        members: members.collect(),
+        sortlist: found.sortlist.iter().map(ToString::to_string).collect(),
+        gai_conf_is_ours: found.gai_is_ours,
+        callers: callers.collect(),
+    };
+    serde_json::to_string_pretty(&out).unwrap_or_default()
+}
+
+const ANOTHER_ROOT: &str = "not measured under another --root";
+const FACTS_PATIENCE: Duration = Duration::from_secs(2);
+const LOOKUP: Timing =
+    Timing { retransmit: Duration::from_millis(300), limit: Duration::from_millis(1000) };

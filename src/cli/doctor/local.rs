@@ -1,0 +1,142 @@
+//! What `doctor` finds without asking anybody: the configuration, the files of keys, the memory, the agent, its last pass,
+//! and who overwrote the resolver.
+
+use std::path::Path;
+
+use crate::{
+    cli::{args::Args, known::Known, once::abandoned, run::LOCK, wiring::Host},
+    config::{
+        BackendConfig,
+        secret::{exposure, tsig_key},
+        settings::ConfigError,
+    },
+    core::diagnosis::{Check, Finding, Verdict},
+    ports::{Clock as _, chain},
+    store::{last_pass::LastPass, trampled::Trampled},
+    sys::{clock::SystemClock, fs::is_locked},
+};
+
+/// What the run directory tells.
+pub(super) fn findings(args: &Args) -> Vec<Finding> {
+    vec![agent(&args.run_dir), last_pass(&args.run_dir), overwritten(&args.run_dir)]
+}
+
+fn agent(run_dir: &Path) -> Finding {
+    let start =
+        ["`systemctl enable --now tagalong`; `journalctl --unit tagalong` says why it ended"];
+    match is_locked(&run_dir.join(LOCK)) {
+        Ok(Some(true)) => Finding::fine(Check::Agent, "it runs"),
+        Ok(Some(false)) => Finding::wrong(Check::Agent, "it ran in this boot, and does not run now")
+            .because(["nobody holds its lock"])
+            .remedy(start),
+        Ok(None) => Finding::note(Check::Agent, "it has not run in this boot")
+            .because(["nobody follows leases, tags and silent servers; `tagalong once` did so once, if at all"])
+            .remedy(start),
+        Err(error) => Finding::note(Check::Agent, "it is not known whether it runs")
+            .because([format!("{}: {error}", run_dir.join(LOCK).display())])
+            .remedy(["run `tagalong doctor` as root"]),
+    }
+}
+
+fn last_pass(run_dir: &Path) -> Finding {
+    let Some(LastPass { at, ok, summary, .. }) = LastPass::load(run_dir) else {
+        return Finding::note(Check::LastPass, "none since the boot")
+            .remedy(["`tagalong once` makes one"]);
+    };
+    let age = SystemClock.now().saturating_sub(at);
+    if ok {
+        Finding::fine(Check::LastPass, format!("{age} s ago: {summary}"))
+    } else {
+        Finding::wrong(Check::LastPass, format!("{age} s ago, failed"))
+            .because([summary])
+            .remedy(["what else is wrong here is why; otherwise `tagalong once` says it again"])
+    }
+}
+
+fn overwritten(run_dir: &Path) -> Finding {
+    let Some(Trampled { at, times, held, difference }) = Trampled::load(run_dir) else {
+        return Finding::fine(Check::Overwritten, "by no other program since the boot");
+    };
+    let age = SystemClock.now().saturating_sub(at);
+    let finding = format!("another program changed the resolver {times} time(s), last {age} s ago");
+    let (verdict, finding) = if held {
+        (Verdict::Wrong, format!("{finding}; it is left to that program for now"))
+    } else {
+        (Verdict::Note, format!("{finding}; it was put back"))
+    };
+    Finding::of(Check::Overwritten, verdict, finding)
+        .because(difference)
+        .remedy(["find it by the lines that it writes, and keep it away from resolv.conf (`packaging/hooks` does that for DHCP clients)"])
+}
+
+/// An error of the configuration.
+pub(super) fn misconfigured(error: &ConfigError) -> Finding {
+    Finding::wrong(Check::Configuration, &error.what)
+        .because([&error.origin])
+        .remedy(super::remedy(Check::Configuration))
+}
+
+/// What is wrong with the configuration's tags and with the files that it names, and what somebody should know.
+pub(super) fn configuration(known: &Known, host: &Host<'_>) -> Vec<Finding> {
+    let (records, backends) = (known.config.records.len(), known.config.backends.len());
+    let sizes = format!("{records} record(s), {backends} backend(s)");
+    let refused = known.refused.iter();
+    let mut findings = refused
+        .map(|failure| super::failed(Check::Configuration, Verdict::Wrong, failure))
+        .collect::<Vec<_>>();
+    if findings.is_empty() {
+        findings.push(Finding::fine(Check::Configuration, sizes));
+    }
+    findings.extend(known.notices().iter().map(|it| Finding::note(Check::Configuration, it)));
+    if known.is_whole() {
+        let lost = abandoned(known, host.notebook);
+        findings.extend(lost.iter().map(|it| {
+            Finding::note(Check::Names, it).remedy([
+                "give the backend back to the configuration and withdraw, or remove the records by hand",
+            ])
+        }));
+    }
+    for (backend, config) in &known.config.backends {
+        let BackendConfig::Rfc2136 { key_file, .. } = config else { continue };
+        findings.push(match key_file {
+            Some(file) => key(backend, file),
+            None => Finding::note(Check::KeyFile, format!("backend `{backend}` has no key"))
+                .because(["its updates are not signed: whoever can send from this address can send them too"])
+                .remedy([format!("make a key with `tsig-keygen`, and name it: `backend.{backend}.key_file`")]),
+        });
+    }
+    findings
+}
+
+fn key(backend: &str, file: &Path) -> Finding {
+    match tsig_key(file) {
+        Err(error) => {
+            let texts = chain(&error);
+            let (first, causes) =
+                texts.split_first().map_or(("", &[][..]), |(one, rest)| (one.as_str(), rest));
+            Finding::wrong(Check::KeyFile, first).because(causes).remedy([format!(
+                "write it as `tsig-keygen` does, readable by root alone, or correct `backend.{backend}.key_file`"
+            )])
+        }
+        Ok(key) => match exposure(file) {
+            Some(text) => Finding::note(Check::KeyFile, text),
+            None => Finding::fine(
+                Check::KeyFile,
+                format!("{} has {} ({})", file.display(), key.name(), key.algorithm()),
+            ),
+        },
+    }
+}
+
+/// What is wrong with the memory.
+pub(super) fn state(directory: &Path, notices: &[String]) -> Vec<Finding> {
+    if notices.is_empty() {
+        return vec![Finding::fine(Check::State, format!("{} can be read", directory.display()))];
+    }
+    let wrong = notices.iter().map(|notice| {
+        Finding::wrong(Check::State, notice).remedy([
+            "the next pass sets a broken file aside and begins anew; what cannot be read needs root, or a sound disk",
+        ])
+    });
+    wrong.collect()
+}
