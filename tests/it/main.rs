@@ -16,6 +16,7 @@ mod authority;
 mod bind;
 mod conformance;
 mod credentials;
+mod doctor;
 mod golden;
 mod hooks;
 mod imds;
