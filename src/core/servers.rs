@@ -153,7 +153,7 @@ pub struct Ranking {
 
 impl Ranking {
     /// Whether `in_use` has the same servers as would be set, and none before a sounder one: nothing is gained by another
-    /// order but preference.
+    /// order but preference. Where nobody serves there is no order.
     #[must_use]
     pub fn is_mere_reordering_of(&self, in_use: &[IpAddr]) -> bool {
         let set = self.usable.iter().map(|ranked| ranked.server.address.ip()).take(MAXNS);
@@ -161,7 +161,8 @@ impl Ranking {
             let ranked = self.usable.iter().find(|ranked| ranked.server.address.ip() == *address);
             ranked.map(|ranked| ranked.burden)
         };
-        set.collect::<BTreeSet<_>>() == in_use.iter().copied().collect()
+        !self.usable.is_empty()
+            && set.collect::<BTreeSet<_>>() == in_use.iter().copied().collect()
             && in_use.iter().map(burden).is_sorted()
     }
 }
@@ -423,6 +424,8 @@ mod tests {
         assert!(!check(&servers, &["10.0.0.2", "10.0.0.1"]), "one is about to be shut down");
     }
 
+        let nobody = Ranking::default().is_mere_reordering_of(&[]);
+        assert!(!nobody, "whatever else is set is more than nothing");
     #[test]
     fn an_authority_is_behind_from_when_its_serial_was_first_the_older_one() {
         let serial = |serial| Health::Alive(Answer { serial, ..ANSWER });
