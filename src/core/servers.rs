@@ -90,7 +90,9 @@ pub fn behind(
     let serials = serials.collect::<Vec<_>>();
     let is_behind = |serial: u32| serials.iter().any(|(_, other)| is_older(serial, *other));
     let behind = serials.iter().filter(|(_, serial)| is_behind(*serial));
-    behind.map(|(address, _)| (*address, before.get(address).copied().unwrap_or(now))).collect()
+    // A time to come is that of a clock which has been set back since.
+    let since = |address| before.get(address).map_or(now, |since| now.min(*since));
+    behind.map(|(address, _)| (*address, since(address))).collect()
 }
 
 fn is_older(serial: u32, other: u32) -> bool {
@@ -422,10 +424,10 @@ mod tests {
         let draining = NameServer { is_draining: true, ..server(2, "b") };
         let servers = [server(1, "a"), draining];
         assert!(!check(&servers, &["10.0.0.2", "10.0.0.1"]), "one is about to be shut down");
-    }
-
         let nobody = Ranking::default().is_mere_reordering_of(&[]);
         assert!(!nobody, "whatever else is set is more than nothing");
+    }
+
     #[test]
     fn an_authority_is_behind_from_when_its_serial_was_first_the_older_one() {
         let serial = |serial| Health::Alive(Answer { serial, ..ANSWER });
@@ -442,6 +444,8 @@ mod tests {
         assert_eq!(behind(&[(1, serial(7)), (2, serial(9))], &[(1, 100)], 200), [first()]);
         assert!(behind(&[(1, serial(9)), (2, serial(9))], &[(1, 100)], 300).is_empty());
         assert!(behind(&[(1, SILENT), (2, serial(9))], &[(1, 100)], 300).is_empty());
+        let set_back = behind(&[(1, serial(7)), (2, serial(9))], &[(1, 100)], 50);
+        assert_eq!(set_back, [("10.0.0.1:53".to_owned(), 50)], "the clock was set back");
         let wraps = [(1, serial(u32::MAX)), (2, serial(1))];
         assert_eq!(behind(&wraps, &[], 100), [first()], "serials go round");
         let cached = Health::Alive(Answer { is_authoritative: false, serial: 6, ..ANSWER });
