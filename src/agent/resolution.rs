@@ -102,18 +102,19 @@ impl Resolution<'_> {
             |server: &NameServer| findings.health.get(&server.address).is_some_and(Health::answers);
         // What cannot be asked may live.
         let some_lives = present.iter().any(lives) || current.has_scoped_server();
-        let (wanted, otherwise) = match wanted(&outcome.ranking, self.policy) {
-            Some(wanted) => (Some(wanted), ""),
-            None if some_lives => (None, "no listed server serves, and a server in use does"),
-            None => {
-                let wanted = match self.fallback(&mut outcome).await {
-                    Some(wanted) => Some(wanted),
-                    None => self.last_resort(&mut outcome),
-                };
-                (wanted, "no server serves; a silent one may come back")
-            }
+        let otherwise = if some_lives {
+            "no listed server serves, and a server in use does"
+        } else {
+            "no server serves; a silent one may come back"
         };
+        let mut wanted = wanted(&outcome.ranking, self.policy);
+        if wanted.is_none() && !some_lives {
+            wanted = self.fallback(&mut outcome).await;
+        }
         outcome.wanted.clone_from(&wanted);
+        if wanted.is_none() && !some_lives {
+            wanted = self.last_resort(&mut outcome);
+        }
         if let Some(wanted) = wanted {
             self.hand_over(&current, &wanted, mode, &mut outcome).await;
         } else {
@@ -239,7 +240,7 @@ impl Resolution<'_> {
     }
 
     /// What servers that answer, but refuse or fail, make of the resolver: they may do better any moment, which a silent one
-    /// keeps everybody waiting for.
+    /// keeps everybody waiting for. The resolver is not held to them: whatever another program sets can only be better.
     fn last_resort(&self, outcome: &mut Resolved) -> Option<Wanted> {
         let Ranking { left_out, unwilling, .. } = &outcome.ranking;
         let usable = left_out.get(..*unwilling).unwrap_or_default().to_vec();

@@ -15,7 +15,7 @@ pub struct Resolved {
     pub in_use: Vec<IpAddr>,
     /// Every server that was asked, best first, and why.
     pub ranking: Ranking,
-    /// What the resolver shall say, if that could be found out.
+    /// What the resolver shall say, whoever writes it: servers that have answered; `None` when none has.
     pub wanted: Option<Wanted>,
     /// What was done.
     pub action: Action,

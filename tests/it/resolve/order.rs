@@ -133,6 +133,7 @@ fn servers_that_refuse_are_used_rather_than_silent_ones_if_nobody_else_answers()
     other.fault(Fault { fail: Some(500), ..Fault::default() });
     lab.once().says(&["no DNS server serves; those that refuse or fail are used"]);
     assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&other]));
+    assert!(!lab.path("run/resolver").exists(), "a DHCP client may know of a better one");
 }
 
 #[test]
