@@ -4,12 +4,16 @@
 //! disk at that moment, never a copy that was read before.
 
 use std::{
+    cell::RefCell,
     io,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    core::{ledger::Ledger, ownership::OwnerId},
+    core::{
+        ledger::{KnownServers, Ledger},
+        ownership::OwnerId,
+    },
     ports::{Store, error::StoreError},
 };
 
@@ -19,10 +23,18 @@ pub struct Notebook<'a> {
     ledger: Mutex<Ledger>,
     /// Whose the ledger has to be, once that is known.
     owner: Mutex<Option<OwnerId>>,
+    /// What is on disk in place of the list of servers that could not be saved.
+    unsaved: Mutex<Option<Unsaved>>,
     /// Whether notes are saved.
     keeps: bool,
     /// Why it could not be opened.
     unread: Option<StoreError>,
+}
+
+/// The list of servers is in memory only: it is saved with the next note, unless another process has saved one since.
+#[derive(Clone)]
+struct Unsaved {
+    on_disk: Option<KnownServers>,
 }
 
 impl<'a> Notebook<'a> {
@@ -42,7 +54,8 @@ impl<'a> Notebook<'a> {
             Ok(ledger) => (ledger, None),
             Err(error) => (Ledger::default(), Some(error)),
         };
-        Self { store, ledger: Mutex::new(ledger), owner: Mutex::default(), keeps, unread }
+        let (ledger, owner, unsaved) = (Mutex::new(ledger), Mutex::default(), Mutex::default());
+        Self { store, ledger, owner, unsaved, keeps, unread }
     }
 
     /// Why the ledger could not be opened.
@@ -53,6 +66,12 @@ impl<'a> Notebook<'a> {
     /// The ledger as it stands.
     pub fn ledger(&self) -> Ledger {
         locked(&self.ledger).clone()
+    }
+
+    /// The last list of DNS servers, whichever process read it; the last that this one knows, where the file cannot be read.
+    pub fn last_servers(&self) -> Option<KnownServers> {
+        let _ = self.note(|_| {});
+        self.ledger().servers
     }
 
     /// Forgets what another instance noted: the ledger came with a machine image.
@@ -69,11 +88,18 @@ impl<'a> Notebook<'a> {
     pub fn note(&self, change: impl Fn(&mut Ledger)) -> Result<(), StoreError> {
         let mut ledger = locked(&self.ledger);
         let owner = locked(&self.owner).clone();
+        let known = ledger.servers.clone();
+        let unsaved = locked(&self.unsaved).clone();
         let changes = |ledger: &mut Ledger| {
             if let Some(owner) = &owner {
                 *ledger = std::mem::take(ledger).of(owner);
             }
             let before = ledger.clone();
+            // A file without a list was lost, or could not be written: that is no reason to forget ours.
+            let is_unsaved = unsaved.as_ref().is_some_and(|it| it.on_disk == before.servers);
+            if is_unsaved || before.servers.is_none() {
+                ledger.servers.clone_from(&known);
+            }
             change(ledger);
             *ledger != before
         };
@@ -88,13 +114,22 @@ impl<'a> Notebook<'a> {
             let source = io::Error::new(source.kind(), source.to_string());
             return Err(StoreError { operation, path: path.clone(), source });
         }
-        match self.store.update(&changes) {
+        let on_disk = RefCell::new(known.clone());
+        let noting = |ledger: &mut Ledger| {
+            on_disk.replace(ledger.servers.clone());
+            changes(ledger)
+        };
+        match self.store.update(&noting) {
             Ok(saved) => {
+                *locked(&self.unsaved) = None;
                 *ledger = saved;
                 Ok(())
             }
             Err(error) => {
                 changes(&mut ledger);
+                if ledger.servers != known {
+                    *locked(&self.unsaved) = Some(Unsaved { on_disk: on_disk.take() });
+                }
                 Err(error)
             }
         }
@@ -103,4 +138,87 @@ impl<'a> Notebook<'a> {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::core::servers::NameServer;
+
+    /// A disk that can be full.
+    #[derive(Default)]
+    struct Disk {
+        ledger: Mutex<Ledger>,
+        is_full: AtomicBool,
+    }
+
+    impl Store for Disk {
+        fn load(&self) -> Result<Ledger, StoreError> {
+            Ok(locked(&self.ledger).clone())
+        }
+
+        fn update(&self, change: &dyn Fn(&mut Ledger) -> bool) -> Result<Ledger, StoreError> {
+            let mut ledger = self.load()?;
+            if change(&mut ledger) {
+                if self.is_full.load(Ordering::Relaxed) {
+                    let source = io::ErrorKind::StorageFull.into();
+                    return Err(StoreError { operation: "write", path: String::new(), source });
+                }
+                *locked(&self.ledger) = ledger.clone();
+            }
+            Ok(ledger)
+        }
+    }
+
+    fn list(last: u8) -> KnownServers {
+        let servers = vec![NameServer::at(([10, 0, 0, last], 53).into())];
+        KnownServers { servers, at: u64::from(last) }
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_saved_is_remembered_and_saved_when_it_can_be() {
+        let disk = Disk::default();
+        let notebook = Notebook::open(&disk);
+        disk.is_full.store(true, Ordering::Relaxed);
+        assert!(notebook.note(|ledger| ledger.servers = Some(list(2))).is_err());
+        let _ = notebook.note(|_| {});
+        assert_eq!(
+            notebook.ledger().servers,
+            Some(list(2)),
+            "a note that changes nothing is no list"
+        );
+        disk.is_full.store(false, Ordering::Relaxed);
+        notebook.note(|_| {}).unwrap();
+        assert_eq!(
+            (notebook.ledger().servers, disk.load().unwrap().servers),
+            (Some(list(2)), Some(list(2)))
+        );
+    }
+
+    #[test]
+    fn a_file_that_was_lost_is_no_reason_to_forget_the_list() {
+        let disk = Disk::default();
+        let notebook = Notebook::open(&disk);
+        notebook.note(|ledger| ledger.servers = Some(list(2))).unwrap();
+        *locked(&disk.ledger) = Ledger::default();
+        assert_eq!(notebook.last_servers(), Some(list(2)));
+        assert_eq!(disk.load().unwrap().servers, Some(list(2)));
+    }
+
+    #[test]
+    fn a_list_that_another_process_saved_since_is_the_newer_one() {
+        let disk = Disk::default();
+        let notebook = Notebook::open(&disk);
+        disk.is_full.store(true, Ordering::Relaxed);
+        assert!(notebook.note(|ledger| ledger.servers = Some(list(2))).is_err());
+        disk.is_full.store(false, Ordering::Relaxed);
+        Notebook::open(&disk).note(|ledger| ledger.servers = Some(list(3))).unwrap();
+        notebook.note(|_| {}).unwrap();
+        assert_eq!(
+            (notebook.ledger().servers, disk.load().unwrap().servers),
+            (Some(list(3)), Some(list(3)))
+        );
+    }
 }

@@ -48,11 +48,12 @@ impl Worker<'_> {
         if manager == Manager::None && !needs_list {
             return Performed::with(Outcome::Done);
         }
-        let last = self.notebook.ledger().servers;
-        let listed = match (listing, last) {
-            (Listing::New, _) => host.servers(&known, Instant::now() + LIST_LIMIT).await,
-            (Listing::Last, Some(last)) => Ok(last.servers),
-            (Listing::Last, None) => return Performed::with(Outcome::Done),
+        let listed = match listing {
+            Listing::New => host.servers(&known, Instant::now() + LIST_LIMIT).await,
+            Listing::Last => match self.notebook.last_servers() {
+                Some(last) => Ok(last.servers),
+                None => return Performed::with(Outcome::Done),
+            },
         };
         let is_listed = listed.is_ok();
         let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
