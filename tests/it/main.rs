@@ -27,4 +27,5 @@ mod properties;
 mod resolve;
 mod rfc2136;
 mod route53;
+mod simulation;
 mod support;
