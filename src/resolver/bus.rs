@@ -1,4 +1,4 @@
-//! The system's message bus: one connection, made when it is first needed, and no call that waits for longer than [`LIMIT`].
+//! The system's message bus: one connection, made when it is first needed, and no call that waits for longer than a second.
 
 use std::{
     io,

@@ -3,7 +3,7 @@
 //! 1. write `resolver/NAME.rs` with a type that implements [`ResolverManager`]: what is there now, set what is wanted, give
 //!    back what was found;
 //! 2. teach `core/detect.rs` its clues, and `resolver/probe.rs` how to see them;
-//! 3. add an arm to [`Resolvers::manager`] and rows to `core/detect_tests.rs`, and run it against the real program in
+//! 3. add an arm to `Resolvers::manager` and rows to `core/detect_tests.rs`, and run it against the real program in
 //!    `tests/system/owners.rs`.
 
 pub mod bus;

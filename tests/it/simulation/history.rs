@@ -351,10 +351,11 @@ fn policy(number: usize) -> ResolverPolicy {
     let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
     match number {
         0 => ResolverPolicy::default(),
-        1 => ResolverPolicy { search: words(&["corp.internal"]), options: Vec::new() },
+        1 => ResolverPolicy { search: words(&["corp.internal"]), ..ResolverPolicy::default() },
         _ => ResolverPolicy {
             search: words(&["corp.internal", "example"]),
             options: words(&["timeout:1", "attempts:2"]),
+            ..ResolverPolicy::default()
         },
     }
 }
