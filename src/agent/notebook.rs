@@ -114,10 +114,13 @@ impl<'a> Notebook<'a> {
             let source = io::Error::new(source.kind(), source.to_string());
             return Err(StoreError { operation, path: path.clone(), source });
         }
-        let on_disk = RefCell::new(known.clone());
+        // The list on disk, and the one that this note leaves there: what we knew, where the file cannot be read.
+        let lists = RefCell::new(None);
         let noting = |ledger: &mut Ledger| {
-            on_disk.replace(ledger.servers.clone());
-            changes(ledger)
+            let on_disk = ledger.servers.clone();
+            let is_changed = changes(ledger);
+            lists.replace(Some((on_disk, ledger.servers.clone())));
+            is_changed
         };
         match self.store.update(&noting) {
             Ok(saved) => {
@@ -127,8 +130,11 @@ impl<'a> Notebook<'a> {
             }
             Err(error) => {
                 changes(&mut ledger);
-                if ledger.servers != known {
-                    *locked(&self.unsaved) = Some(Unsaved { on_disk: on_disk.take() });
+                let (on_disk, ours) =
+                    lists.take().unwrap_or_else(|| (known, ledger.servers.clone()));
+                // Even one that is ours already: another process may have saved another list since we read it first.
+                if on_disk != ours {
+                    *locked(&self.unsaved) = Some(Unsaved { on_disk });
                 }
                 Err(error)
             }
@@ -220,5 +226,20 @@ mod tests {
             (notebook.ledger().servers, disk.load().unwrap().servers),
             (Some(list(3)), Some(list(3)))
         );
+    }
+
+    #[test]
+    fn a_list_that_is_ours_already_is_saved_over_another_one_too() {
+        let disk = Disk::default();
+        let notebook = Notebook::open(&disk);
+        notebook.note(|ledger| ledger.servers = Some(list(2))).unwrap();
+        Notebook::open(&disk).note(|ledger| ledger.servers = Some(list(3))).unwrap();
+        // EC2 lists the first one again.
+        disk.is_full.store(true, Ordering::Relaxed);
+        assert!(notebook.note(|ledger| ledger.servers = Some(list(2))).is_err());
+        assert_eq!(notebook.last_servers(), Some(list(2)));
+        disk.is_full.store(false, Ordering::Relaxed);
+        assert_eq!(notebook.last_servers(), Some(list(2)));
+        assert_eq!(disk.load().unwrap().servers, Some(list(2)));
     }
 }
