@@ -307,6 +307,24 @@ fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() 
 }
 
 #[test]
+fn what_another_program_wrote_stays_while_none_of_our_servers_answers() {
+    let home = Home::new();
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    let config = config.replace("refresh = \"2s\"", "refresh = \"1h\"");
+    home.lab.file("config.toml", &config.replace("probe = \"1s\"", "probe = \"1h\""));
+    let agent = home.settled();
+    let living = fleet_server(Vec::new());
+    home.server.fault(Fault { drop: true, ..Fault::default() });
+    let text = resolv_conf(&[living.addr()]);
+    let theirs = home.lab.file("root/etc/theirs", &text);
+    fs::rename(theirs, home.lab.path("root/etc/resolv.conf")).unwrap();
+    until("the guard has looked", || agent.log().contains("events=[ServerSilent]"));
+    let since = agent.log().len();
+    until("the servers are ranked again", || agent.log()[since..].contains("job=Rank outcome="));
+    assert_eq!(home.lab.resolv_conf(), text);
+}
+
+#[test]
 fn a_fight_over_the_file_is_given_up_and_said_once() {
     let home = Home::new();
     let agent = home.settled();

@@ -1,6 +1,10 @@
 //! The agent's jobs about the resolver: the servers in it, and the file that other programs write too.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use tokio::time::Instant;
@@ -12,7 +16,7 @@ use crate::{
         report::Report,
         resolution::{Action, Mode},
     },
-    cli::once::resolve,
+    cli::{known::Known, once::resolve},
     config::Manager,
     core::{
         resolv_conf::ResolvConf,
@@ -118,6 +122,15 @@ impl Worker<'_> {
             self.say_conditions("guard", []);
             return Performed::with(Outcome::Done);
         }
+        let answers = match self.known() {
+            Some(known) => ask(&known, wanted.nameservers.clone()).await,
+            None => Vec::new(),
+        };
+        if !answers.iter().any(|(_, health)| health.answers()) {
+            // They have died since they were set: whatever was written instead can only be better, until all are ranked again.
+            let events = vec![Event::ServerSilent];
+            return Performed { events, ..Performed::with(Outcome::Done) };
+        }
         self.note_trampling(&current, &ours);
         if let Err(error) = manager.apply(&wanted).await {
             self.say_conditions("guard", [Failure::of(&error).to_string()]);
@@ -149,18 +162,9 @@ impl Worker<'_> {
         let Some(known) = self.known() else { return performed };
         let Ok(Some(manager)) = self.manager().await else { return performed };
         let Ok(current) = manager.current().await else { return performed };
-        let prober = SoaProber::new(known.probe_zone());
-        let answers = current.nameservers().into_iter().map(|address| {
-            let (prober, port) = (&prober, known.config.discovery.port);
-            async move {
-                let health = prober
-                    .probe(&NameServer::at(SocketAddr::new(address, port)), Depth::Quick)
-                    .await;
-                (address, matches!(health, Health::Alive(_)))
-            }
-        });
-        let answers = join_all(answers).await;
-        let silent = answers.into_iter().filter(|(_, serves)| !serves).map(|(address, _)| address);
+        let answers = ask(&known, current.nameservers()).await;
+        let silent = answers.into_iter().filter(|(_, health)| !matches!(health, Health::Alive(_)));
+        let silent = silent.map(|(address, _)| address);
         let silent = silent.collect::<BTreeSet<_>>();
         let before = self.silent.replace(silent.clone());
         if silent.difference(&before).next().is_some() {
@@ -168,6 +172,17 @@ impl Worker<'_> {
         }
         performed
     }
+}
+
+/// What each server answers now.
+async fn ask(known: &Known, servers: Vec<IpAddr>) -> Vec<(IpAddr, Health)> {
+    let prober = SoaProber::new(known.probe_zone());
+    let port = known.config.discovery.port;
+    let answers = servers.into_iter().map(|address| {
+        let (prober, server) = (&prober, NameServer::at(SocketAddr::new(address, port)));
+        async move { (address, prober.probe(&server, Depth::Quick).await) }
+    });
+    join_all(answers).await
 }
 
 const LIST_LIMIT: Duration = Duration::from_secs(10);
