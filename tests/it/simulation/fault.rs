@@ -64,6 +64,7 @@ impl Fault {
             10 => Self::Says(chance.pick(&[
                 Directory::Lists,
                 Directory::Lists,
+                Directory::ListsTwice,
                 Directory::Empty,
                 Directory::Throttled,
                 Directory::Failing,
