@@ -11,6 +11,7 @@ use std::{
 use super::{
     BackendConfig, Config, Discovery, Fallback, Manager, Occasion, Resolver, duration, schema,
     settings::{ConfigError, Origin, Setting, Settings, Value},
+    words,
 };
 use crate::core::{
     naming::{RecordPolicy, Reverse},
@@ -62,22 +63,22 @@ impl Check<'_> {
                 tag: self.text("discovery.tag").unwrap_or_default(),
                 value: self.text("discovery.value"),
                 draining: self.text("discovery.draining").unwrap_or_default(),
-                vpcs: self.list("discovery.vpcs"),
-                regions: self.list("discovery.regions"),
+                vpcs: self.words("discovery.vpcs", words::vpc),
+                regions: self.words("discovery.regions", words::region),
                 refresh: self.pause("discovery.refresh"),
                 port: self.number("discovery.port", 1, u16::MAX.into()).try_into().unwrap_or(53),
             },
             resolver: Resolver {
                 manager: self.one_of("resolver.manager", MANAGERS).unwrap_or(Manager::Auto),
                 policy: ResolverPolicy {
-                    search: self.words("resolver.search"),
-                    options: self.words("resolver.options"),
+                    search: self.words("resolver.search", words::resolv_conf_word),
+                    options: self.words("resolver.options", words::option),
                     sortlist: None,
                 },
                 stale: self.pause("resolver.stale"),
                 probe: self.pause("resolver.probe"),
                 fallback: self.one_of("resolver.fallback", FALLBACKS).unwrap_or(Fallback::Vpc),
-                prefer: self.list("resolver.prefer"),
+                prefer: self.words("resolver.prefer", words::host_name),
             },
             look: self.pause("metadata.refresh"),
             withdraw: self.each_of("lifecycle.withdraw", OCCASIONS),
@@ -323,17 +324,11 @@ impl Check<'_> {
     }
 
     /// Words of resolv.conf: none may hold what would end the line or the word.
-    fn words(&mut self, path: &str) -> Vec<String> {
+    fn words(&mut self, path: &str, judge: impl Fn(&str) -> Result<(), String>) -> Vec<String> {
         let list = self.list(path);
         for word in &list {
-            if word.is_empty()
-                || word
-                    .contains(|c: char| c.is_whitespace() || c.is_control() || c == '#' || c == ';')
-            {
-                self.error(
-                    path,
-                    format!("`{}` is not one word of resolv.conf", word.escape_debug()),
-                );
+            if let Err(why) = judge(word) {
+                self.error(path, format!("`{}` {why}", word.escape_debug()));
             }
         }
         list

@@ -5,6 +5,7 @@ pub mod duration;
 pub mod schema;
 pub mod secret;
 pub mod settings;
+mod words;
 
 use std::{
     collections::BTreeMap,

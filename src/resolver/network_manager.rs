@@ -17,7 +17,7 @@ use zbus::OwnedVariant;
 use super::{
     bus::{Bus, Object},
     direct::{keep, read_kept},
-    probe::read,
+    probe::settings,
 };
 use crate::{
     core::{
@@ -68,8 +68,7 @@ impl NetworkManager {
 #[async_trait]
 impl ResolverManager for NetworkManager {
     async fn current(&self) -> Result<ResolvConf, ResolverError> {
-        let content = read(&self.root)?.unwrap_or_default();
-        Ok(ResolvConf::parse(&content).settings())
+        settings(&self.root)
     }
 
     fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf {

@@ -11,7 +11,7 @@ use super::{bus::Bus, network_manager, resolvconf::PROGRAMS};
 use crate::{
     core::{
         detect::{Hindrance, HostProbe, Presence, Resolvconf},
-        resolv_conf::RESOLV_CONF,
+        resolv_conf::{RESOLV_CONF, ResolvConf},
     },
     ports::error::ResolverError,
     sys::fs::{follow, inside, read_regular},
@@ -61,6 +61,14 @@ pub(super) fn read(root: &Path) -> Result<Option<Vec<u8>>, ResolverError> {
         source,
     };
     read_regular(&follow(root, &path).map_err(unreadable)?, LIMIT).map_err(unreadable)
+}
+
+/// What resolv.conf says, where another program renders it.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn settings(root: &Path) -> Result<ResolvConf, ResolverError> {
+    Ok(ResolvConf::parse(&read(root)?.unwrap_or_default()).settings())
 }
 
 fn hindrances(root: &Path, path: &Path) -> Vec<Hindrance> {

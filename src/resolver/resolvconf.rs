@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
-use super::{direct::Direct, probe::read};
+use super::{direct::Direct, probe::settings};
 use crate::{
     core::{
         detect::Verdict,
@@ -40,8 +40,7 @@ impl Openresolv {
 #[async_trait]
 impl ResolverManager for Openresolv {
     async fn current(&self) -> Result<ResolvConf, ResolverError> {
-        let content = read(&self.root)?.unwrap_or_default();
-        Ok(ResolvConf::parse(&content).settings())
+        settings(&self.root)
     }
 
     fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf {

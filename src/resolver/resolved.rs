@@ -150,8 +150,12 @@ impl Resolved {
     }
 
     fn kept(&self) -> Result<Vec<Settings>, ResolverError> {
-        let content = read_kept(&self.found)?.unwrap_or_default();
-        Ok(serde_json::from_slice(&content).unwrap_or_default())
+        let Some(content) = read_kept(&self.found)? else { return Ok(Vec::new()) };
+        serde_json::from_slice(&content).map_err(|error| ResolverError::File {
+            operation: "understand",
+            path: self.found.display().to_string(),
+            source: error.into(),
+        })
     }
 
     /// Keeps what was found at a link, unless something is kept of it.
@@ -206,7 +210,8 @@ impl ResolverManager for Resolved {
 
     async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
         let link = self.link().await?;
-        let mut kept = self.kept()?;
+        // That it cannot be told what was there is no reason to stay with dead servers.
+        let mut kept = self.kept().unwrap_or_default();
         // A link with our servers that is not the default route any more. That it is gone is no fault.
         for old in kept.extract_if(.., |old| old.link != link && old.got_ours) {
             let _ = self.give_back(&old).await;
