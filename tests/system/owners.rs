@@ -54,6 +54,8 @@ fn check(subject: &Subject) {
     machine.vpc.respawn_primary();
     until("the first server is back", || machine.uses(PRIMARY));
 
+    let log = machine.ask("journalctl --no-pager -b -u tagalong");
+    assert!(!log.contains("another program changed"), "nobody else has changed it yet: {log}");
     for trample in *tramples {
         machine.ask(trample);
         until(&format!("the servers are back after `{trample}`"), || {
@@ -64,6 +66,9 @@ fn check(subject: &Subject) {
     let once = machine.ask("tagalong once");
     let second_pass = once.split("resolvers ").nth(1).unwrap_or_default();
     assert!(second_pass.contains(" unchanged"), "nothing is left to be done: {once}");
+
+    let log = machine.ask("journalctl --no-pager -b -u tagalong");
+    assert!(!log.contains("does not use them"), "each time it was told, the owner did it: {log}");
 
     machine.ask(clear);
     machine.ask("dpkg --remove tagalong");
@@ -132,11 +137,12 @@ fn openresolv_follows_the_fleets_servers_and_is_given_back() {
         shape: Shape::Openresolv,
         owner: "resolvconf",
         tramples: &[
-            "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+            // Nobody else makes resolvconf write: the client, which comes every five seconds, is held.
+            "kill -STOP $(cat /run/dhclient.ens5.pid) && echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
             "echo 'nameserver 192.0.2.1' | resolvconf -a other",
             "echo 'nameserver 192.0.2.1' | resolvconf -x -a another",
         ],
-        clear: "resolvconf -d other && resolvconf -d another",
+        clear: "resolvconf -d other && resolvconf -d another && kill -CONT $(cat /run/dhclient.ens5.pid)",
         query: None,
     });
 }
@@ -148,8 +154,8 @@ fn debians_resolvconf_follows_the_fleets_servers_and_is_given_back() {
         owner: "resolvconf",
         tramples: &[
             "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
-            // Its updates are switched off.
-            "echo 'nameserver 192.0.2.1' | resolvconf -a lo.other && ! grep 192.0.2.1 /etc/resolv.conf",
+            "! resolvconf --updates-are-enabled",
+            "echo 'nameserver 192.0.2.1' | resolvconf -a lo.other",
             "resolvconf --enable-updates && resolvconf -u",
         ],
         clear: "resolvconf -d lo.other",

@@ -97,6 +97,9 @@ impl Seen<'_> {
             let stands = nameservers(self.after);
             must!(stands == outcome.in_use, "it says that it was set, and {stands:?} stands there");
         }
+        if outcome.action == Action::Failed {
+            must!(!outcome.failures.is_empty(), "it failed, and says no word of why");
+        }
         if outcome.is_managed() {
             let lives = outcome.in_use.iter().any(|address| self.answers(address));
             must!(lives, "it keeps other programs away from servers of which none answers");
