@@ -118,6 +118,8 @@ impl Machine {
         for folder in ["disk", "work", "root", "www"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
+        // So that it can be read once the machine is off.
+        fs::create_dir_all(dir.path().join("disk/var/log/journal")).unwrap();
         let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
         let package = dir.path().join("www/tagalong.deb");
         let built = Command::new(packaging.join("deb/build"))
@@ -277,6 +279,11 @@ impl Drop for Machine {
                     eprintln!("--- {script}\n{}", String::from_utf8_lossy(&output.stdout));
                 }
             }
+            let mut command = Command::new("journalctl");
+            command.args(["--no-pager", "--unit=tagalong", "--lines=40", "--directory"]);
+            let output = command.arg(self.dir.path().join("disk/var/log/journal")).output();
+            let kept = output.map(|output| output.stdout).unwrap_or_default();
+            eprintln!("--- what the agent said last\n{}", String::from_utf8_lossy(&kept));
             for boot in 1..=self.boots {
                 let log = self.dir.path().join(format!("boot-{boot}.log"));
                 eprintln!("--- boot {boot}\n{}", fs::read_to_string(log).unwrap_or_default());
