@@ -11,44 +11,114 @@
 //! | records, none of them a marker     | `Foreign`      |
 //! | two owners' markers                | `Theirs`: it is disputed, so it is not ours to change |
 
-use std::fmt;
+use std::{cmp::Ordering, collections::BTreeSet, fmt, net::IpAddr};
 
 use super::{
+    facts::Identity,
     name::Name,
     rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
 };
 
-/// What a marker's text begins with; the owner follows.
+/// What a marker's first character-string begins with; the owner follows.
 const MARKER: &str = "tagalong-owner=";
+/// What a marker's second one begins with; the account and the Region follow.
+const HOME: &str = "home=";
 
-/// Who owns a name: an EC2 instance id.
+/// Who owns a name: an EC2 instance. Two owners are the same if their instance ids are, which EC2 gives only once.
+#[derive(Clone, Debug)]
+pub struct OwnerId {
+    instance_id: String,
+    home: Option<Home>,
+}
+
+/// Where EC2 knows an instance: nowhere else can it tell that one is gone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct OwnerId(String);
+pub struct Home {
+    /// The account's id.
+    pub account: String,
+    /// `us-east-1`
+    pub region: String,
+}
 
 impl OwnerId {
-    /// The owner with this instance id.
+    /// The owner with this instance id, of which it is not known where it is.
     #[must_use]
     pub fn new(instance_id: impl Into<String>) -> Self {
-        Self(instance_id.into())
+        Self { instance_id: instance_id.into(), home: None }
     }
 
-    /// The owner's marker.
+    /// The instance itself.
+    #[must_use]
+    pub fn of(identity: &Identity) -> Self {
+        let home = Home { account: identity.account_id.clone(), region: identity.region.clone() };
+        Self { instance_id: identity.instance_id.clone(), home: Some(home) }
+    }
+
+    /// The instance id.
+    #[must_use]
+    pub fn instance_id(&self) -> &str {
+        &self.instance_id
+    }
+
+    /// Where EC2 knows it, as far as its marker says.
+    #[must_use]
+    pub fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
+    }
+
+    /// The owner's marker: `"tagalong-owner=i-0aaaaaaaaaaaaaaa1" "home=123456789012/us-east-1"`.
     #[must_use]
     pub fn marker(&self) -> Rdata {
-        Rdata::Txt(vec![format!("{MARKER}{}", self.0).into_bytes()])
+        let owner = format!("{MARKER}{}", self.instance_id);
+        let home = self.home.iter().map(|home| format!("{HOME}{}/{}", home.account, home.region));
+        Rdata::Txt([owner].into_iter().chain(home).map(String::into_bytes).collect())
     }
 
     fn of_marker(value: &Rdata) -> Option<Self> {
         let Rdata::Txt(strings) = value else { return None };
-        let text = String::from_utf8(strings.concat()).ok()?;
-        text.strip_prefix(MARKER).map(Self::new)
+        let mut strings = strings.iter().filter_map(|string| str::from_utf8(string).ok());
+        let instance_id = strings.next()?.strip_prefix(MARKER)?.to_owned();
+        let home = strings.find_map(|string| {
+            let (account, region) = string.strip_prefix(HOME)?.split_once('/')?;
+            Some(Home { account: account.to_owned(), region: region.to_owned() })
+        });
+        Some(Self { instance_id, home })
+    }
+}
+
+impl PartialEq for OwnerId {
+    fn eq(&self, other: &Self) -> bool {
+        self.instance_id == other.instance_id
+    }
+}
+
+impl Eq for OwnerId {}
+
+impl Ord for OwnerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.instance_id.cmp(&other.instance_id)
+    }
+}
+
+impl PartialOrd for OwnerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl fmt::Display for OwnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.instance_id)
     }
+}
+
+/// What EC2 says of an owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It is terminated, or there is no such instance.
+    Gone,
+    /// It exists, and these are its addresses.
+    Exists(BTreeSet<IpAddr>),
 }
 
 /// Whose a name is, as far as its records tell.
@@ -77,9 +147,8 @@ pub fn ownership_of<'a>(owner: &OwnerId, sets: impl IntoIterator<Item = &'a Rrse
     if sets.peek().is_none() {
         return Ownership::Vacant;
     }
-    let owners = sets.flat_map(|set| &set.values).filter_map(OwnerId::of_marker);
     let mut found = Ownership::Foreign;
-    for marked in owners {
+    for marked in owners(sets) {
         if &marked != owner {
             return Ownership::Theirs(marked);
         }
@@ -88,10 +157,15 @@ pub fn ownership_of<'a>(owner: &OwnerId, sets: impl IntoIterator<Item = &'a Rrse
     found
 }
 
+/// The owners of whom there is a marker.
+pub fn owners<'a>(sets: impl IntoIterator<Item = &'a Rrset>) -> impl Iterator<Item = OwnerId> {
+    sets.into_iter().flat_map(|set| &set.values).filter_map(OwnerId::of_marker)
+}
+
 /// Whether any of the records is an owner's marker.
 #[must_use]
 pub fn is_marked(records: &Records) -> bool {
-    records.values().flat_map(|set| &set.values).any(|value| OwnerId::of_marker(value).is_some())
+    owners(records.values()).next().is_some()
 }
 
 /// The RRsets at `name`.
@@ -116,8 +190,16 @@ pub fn marked(present: Option<&Rrset>, owner: &OwnerId, ttl: u32) -> Rrset {
 #[must_use]
 pub fn unmarked(present: &Rrset, owner: &OwnerId) -> Option<Rrset> {
     let mut set = present.clone();
-    set.values.remove(&owner.marker());
+    set.values.retain(|value| OwnerId::of_marker(value).as_ref() != Some(owner));
     (!set.values.is_empty()).then_some(set)
+}
+
+/// The TXT set at a name that goes from whoever's markers stand there to `owner`; text of others is kept.
+#[must_use]
+pub fn taken_over(present: &Rrset, owner: &OwnerId, ttl: u32) -> Rrset {
+    let mut set = present.clone();
+    set.values.retain(|value| OwnerId::of_marker(value).is_none());
+    marked((!set.values.is_empty()).then_some(&set), owner, ttl)
 }
 
 #[cfg(test)]
@@ -155,6 +237,34 @@ mod tests {
         check(&[address], Ownership::Foreign);
         check(&[spf], Ownership::Foreign);
         check(&[Rdata::Other { rtype: 15, octets: vec![0] }], Ownership::Foreign);
+    }
+
+    #[test]
+    fn a_marker_says_whose_it_is_and_where_that_is_known() {
+        let read = |strings: &[&str]| {
+            let strings = strings.iter().map(|string| string.as_bytes().to_vec()).collect();
+            OwnerId::of_marker(&Rdata::Txt(strings))
+        };
+        let us = read(&["tagalong-owner=i-1", "home=123456789012/us-east-1"]).unwrap();
+        assert_eq!(us.instance_id(), "i-1");
+        let home = us.home().unwrap();
+        assert_eq!((home.account.as_str(), home.region.as_str()), ("123456789012", "us-east-1"));
+        assert_eq!(read(&["tagalong-owner=i-1"]), Some(us.clone()), "the instance alone counts");
+        assert_eq!(read(&["v=spf1 -all", "tagalong-owner=i-1"]), None);
+        let Rdata::Txt(strings) = us.marker() else { panic!() };
+        assert_eq!(strings, [&b"tagalong-owner=i-1"[..], b"home=123456789012/us-east-1"]);
+        let old = Rrset::new(60, [OwnerId::new("i-1").marker()]);
+        assert_eq!(unmarked(&old, &us), None, "also one that says less");
+    }
+
+    #[test]
+    fn whoever_takes_a_name_over_leaves_no_marker_but_its_own_and_keeps_other_text() {
+        let us = OwnerId::new("i-1");
+        let spf = Rdata::Txt(vec![b"v=spf1 -all".to_vec()]);
+        let [them, others] = ["i-2", "i-3"].map(|id| OwnerId::new(id).marker());
+        let present = Rrset::new(300, [spf.clone(), them.clone(), others]);
+        assert_eq!(taken_over(&present, &us, 60), Rrset::new(300, [spf, us.marker()]));
+        assert_eq!(taken_over(&Rrset::new(300, [them]), &us, 60), Rrset::new(60, [us.marker()]));
     }
 
     #[test]
