@@ -32,6 +32,7 @@ use crate::{
     },
     ports::{Clock as _, Failure, Situation as _},
     resolver::{Resolvers, health::SoaProber},
+    store::managed,
     sys::clock::SystemClock,
 };
 
@@ -88,11 +89,10 @@ async fn both(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Ins
     };
     let listed = listed.shared();
     let resolve = async {
-        let patience = deadline.saturating_duration_since(tokio::time::Instant::now()) / 4;
         let mut blind = None;
-        if tokio::time::timeout(LIST_PATIENCE.min(patience), listed.clone()).await.is_err() {
+        if tokio::time::timeout(list_patience(deadline), listed.clone()).await.is_err() {
             // Better the last good list now than the newest one too late; a newer one follows if it comes.
-            let late = Failure::told("EC2 has not listed the DNS servers yet", None);
+            let late = list_is_late();
             let so_far = match known.clone().now_or_never().as_deref() {
                 Some(Ok((known, _))) => Some(known.clone()),
                 Some(Err(_)) => None,
@@ -199,6 +199,8 @@ pub(super) fn backends(
         .collect()
 }
 
+/// Publishes in one backend. Where the list of servers is late, the last good one serves meanwhile, and what fails with it is
+/// tried again with the new one.
 async fn register(
     host: &Host<'_>,
     known: &Known,
@@ -206,9 +208,40 @@ async fn register(
     wishes: &Wishes,
     owner: &OwnerId,
     deadline: tokio::time::Instant,
-    servers: impl Future<Output = Result<Vec<NameServer>, Failure>>,
+    servers: impl Future<Output = Result<Vec<NameServer>, Failure>> + Clone,
 ) -> Registered {
-    let listed = if known.needs_discovery(name) { servers.await } else { Ok(Vec::new()) };
+    let at = async |listed, deadline| {
+        register_at(host, known, name, wishes, owner, deadline, listed).await
+    };
+    if !known.needs_discovery(name) {
+        return at(Ok(Vec::new()), deadline).await;
+    }
+    if host.notebook.ledger().servers.is_none() {
+        return at(servers.await, deadline).await;
+    }
+    if let Ok(listed) = tokio::time::timeout(list_patience(deadline), servers.clone()).await {
+        return at(listed, deadline).await;
+    }
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    let outcome = at(Err(list_is_late()), deadline - left / 2).await;
+    if outcome.is_good() {
+        return outcome;
+    }
+    match servers.await {
+        Ok(listed) => at(Ok(listed), deadline).await.after(Some(outcome)),
+        Err(_) => outcome,
+    }
+}
+
+async fn register_at(
+    host: &Host<'_>,
+    known: &Known,
+    name: &str,
+    wishes: &Wishes,
+    owner: &OwnerId,
+    deadline: tokio::time::Instant,
+    listed: Result<Vec<NameServer>, Failure>,
+) -> Registered {
     let (opened, notice) = match open(host, known, name, listed) {
         Ok(opened) => opened,
         Err(failure) => return Registered::failed(name, failure),
@@ -310,6 +343,8 @@ pub(super) async fn resolve(
         fallback,
         port: known.config.discovery.port,
         notebook: host.notebook,
+        // Nothing depends on it but that an agent beside us does not take us for another program.
+        announce: &|servers| drop(managed::set(&host.run_dir, Some(servers))),
         clock: &SystemClock,
         stale: known.config.resolver.stale,
     };
@@ -320,5 +355,15 @@ pub(super) async fn resolve(
     resolved
 }
 
-/// How long the resolver waits for the list of servers, at most, before it makes do with the last good one.
+/// How long the list of servers is waited for before the last good one does.
+fn list_patience(deadline: tokio::time::Instant) -> Duration {
+    let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+    LIST_PATIENCE.min(left / 4)
+}
+
+fn list_is_late() -> Failure {
+    Failure::told("EC2 has not listed the DNS servers yet", None)
+}
+
+/// The longest that it is waited for.
 pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(3);

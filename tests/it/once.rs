@@ -361,10 +361,18 @@ fn servers_that_are_remembered_publish_while_ec2_fails_but_not_those_of_a_machin
     assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.99"]);
     run.says(&["backend `internal` uses the list of "]);
 
+    // Nor is all the time spent on waiting for it.
+    whole.lab.world.faults().set(Service::Ec2, DROP);
+    whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 97].into()));
+    let run = whole.lab.tagalong(&["once", "--deadline", "8s"]).expect_code(0);
+    assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.97"]);
+    run.says(&["EC2 has not listed the DNS servers yet; backend `internal` uses the list of "]);
+    whole.lab.world.faults().set(Service::Ec2, Fault { fail: Some(503), ..Fault::default() });
+
     whole.lab.file("state/state.json", &state.replace(US, "i-0ccccccccccccccc3"));
     whole.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 98].into()));
     whole.lab.once_fails().says(&["ec2:DescribeInstances failed"]);
-    assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.99"]);
+    assert_eq!(dig(whole.server.addr(), NAME, "A"), ["10.0.1.97"]);
 
     // Nor does the resolver use them, though no name can be made yet.
     whole.lab.file("state/state.json", &state.replace(US, "i-0ccccccccccccccc3"));
@@ -373,6 +381,25 @@ fn servers_that_are_remembered_publish_while_ec2_fails_but_not_those_of_a_machin
     whole.lab.file("root/etc/resolv.conf", &dead);
     whole.lab.once_fails().says(&["the instance has no tag `Name`"]);
     assert_eq!(whole.lab.resolv_conf(), dead);
+}
+
+#[test]
+fn an_address_that_a_lease_has_lost_is_not_published_though_the_metadata_still_list_it() {
+    let whole = whole();
+    whole.lab.once();
+    assert!(whole.is_published());
+    let report = |reason: &str, word: &str| {
+        let mut command = whole.lab.command(&["hook"]);
+        command.env("reason", reason).env("interface", "ens5").env(word, "10.0.1.23");
+        assert!(command.status().unwrap().success());
+    };
+    report("EXPIRE", "old_ip_address");
+    assert!(whole.lab.tagalong(&["plan"]).stdout.contains("- web-1.corp.internal. A 10.0.1.23"));
+    whole.lab.once();
+    assert!(dig(whole.server.addr(), NAME, "A").is_empty());
+    report("BOUND", "new_ip_address");
+    whole.lab.once();
+    assert!(whole.is_published());
 }
 
 #[test]
