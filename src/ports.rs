@@ -13,12 +13,12 @@ use self::error::{BackendError, DirectoryError, FactError, ResolverError, StoreE
 use crate::core::{
     affinity::Subnet,
     detect::Verdict,
+    event::Event,
     facts::Facts,
     ledger::Ledger,
     name::Name,
     plan::{Observed, ZoneChange},
     resolv_conf::{ResolvConf, Wanted},
-    schedule::Event,
     servers::{Health, NameServer},
 };
 
@@ -108,6 +108,10 @@ pub trait ResolverManager: Send + Sync {
     fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf;
     /// Makes it use what is wanted. What is there before is kept for [`restore`](Self::restore), unless something is kept.
     async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError>;
+    /// What is set stays, and whoever changed it before us may do so again: the end of an agent that may come back.
+    async fn release(&self) -> Result<(), ResolverError> {
+        Ok(())
+    }
     /// Gives back what was found before the first [`apply`](Self::apply); `false` when nothing was ever taken.
     async fn restore(&self) -> Result<bool, ResolverError>;
     /// Who it is, and how that was found out.

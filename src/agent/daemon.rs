@@ -12,7 +12,11 @@ use tokio::{
 };
 
 use crate::{
-    core::schedule::{Event, Job, Moment, Note, Outcome, Rhythm, Schedule},
+    core::{
+        event::Event,
+        job::{Job, Note, Outcome, Rhythm},
+        schedule::{Moment, Schedule},
+    },
     ports::{Clock, Supervisor},
 };
 
@@ -21,10 +25,10 @@ use crate::{
 pub trait Work {
     /// Hears of an event, before any job that it asks for begins.
     fn hear(&self, event: &Event);
-    /// Does the job; bounded in time.
-    async fn perform(&self, job: Job) -> Performed;
-    /// Tells the operator what the schedule decided.
-    fn note(&self, note: Note);
+    /// Does the job; bounded in time. With `hands_off` another program is left alone with the resolver's file.
+    async fn perform(&self, job: Job, hands_off: bool) -> Performed;
+    /// Tells the operator what the schedule decided; gives the agent's new status.
+    fn note(&self, note: Note) -> String;
 }
 
 /// What became of a job.
@@ -36,13 +40,15 @@ pub struct Performed {
     pub events: Vec<Event>,
     /// What the agent has to say of itself now, in one line; `None` when that is what it said before.
     pub status: Option<String>,
+    /// How often things are to be done from now on, where that may have changed.
+    pub rhythm: Option<Rhythm>,
 }
 
 impl Performed {
     /// A job that ended so, and found nothing out.
     #[must_use]
     pub fn with(outcome: Outcome) -> Self {
-        Self { outcome, events: Vec::new(), status: None }
+        Self { outcome, events: Vec::new(), status: None, rhythm: None }
     }
 }
 
@@ -70,11 +76,12 @@ impl Agent<'_> {
         self.supervisor.ready();
         loop {
             let now = began.elapsed();
+            let hands_off = schedule.is_held(now);
             for job in schedule.due(now) {
-                tracing::debug!(?job, "begins");
+                tracing::debug!(?job, hands_off, "begins");
                 let (handle, given_up) = oneshot::channel();
                 handles.insert(job, handle);
-                running.push(async move { (job, self.perform(job, given_up).await) });
+                running.push(async move { (job, self.perform(job, hands_off, given_up).await) });
             }
             self.supervisor.alive();
             let wake = self.wake(&schedule, now);
@@ -88,10 +95,11 @@ impl Agent<'_> {
                         schedule.on(event, now, self.clock.jitter());
                     }
                     let note = schedule.done(job, performed.outcome, now, self.clock.jitter());
-                    if let Some(note) = note {
-                        self.work.note(note);
+                    if let Some(rhythm) = performed.rhythm {
+                        schedule.adopt(rhythm, now);
                     }
-                    if let Some(status) = performed.status {
+                    let noted = note.map(|note| self.work.note(note));
+                    if let Some(status) = noted.or(performed.status) {
                         self.supervisor.status(&status);
                     }
                 }
@@ -104,22 +112,27 @@ impl Agent<'_> {
                             schedule.on(&event, began.elapsed(), self.clock.jitter());
                         }
                     }
-                    for job in schedule.take_interrupted() {
-                        // Dropped, it says so.
-                        handles.remove(&job);
-                    }
                 }
                 () = sleep_until(began + wake) => {}
+            }
+            for job in schedule.take_interrupted() {
+                // Dropped, it says so.
+                handles.remove(&job);
             }
         }
         self.supervisor.stopping();
     }
 
     /// Does a job, unless its handle is dropped first. What it has done until then stands; the next one goes on from there.
-    async fn perform(&self, job: Job, given_up: oneshot::Receiver<()>) -> Performed {
+    async fn perform(
+        &self,
+        job: Job,
+        hands_off: bool,
+        given_up: oneshot::Receiver<()>,
+    ) -> Performed {
         tokio::select! {
             biased;
-            performed = self.work.perform(job) => performed,
+            performed = self.work.perform(job, hands_off) => performed,
             _ = given_up => Performed::with(Outcome::Interrupted),
         }
     }
@@ -150,22 +163,29 @@ mod tests {
     struct Fake {
         takes: BTreeMap<Job, Duration>,
         outcome: fn(Job) -> Outcome,
+        finds: fn(Job) -> Vec<Event>,
         began: Instant,
         /// When which job began.
         begun: RefCell<Vec<(Duration, Job)>>,
+        notes: RefCell<Vec<Note>>,
     }
 
     #[async_trait(?Send)]
     impl Work for Fake {
         fn hear(&self, _event: &Event) {}
 
-        async fn perform(&self, job: Job) -> Performed {
+        async fn perform(&self, job: Job, _hands_off: bool) -> Performed {
             self.begun.borrow_mut().push((self.began.elapsed(), job));
             sleep(self.takes.get(&job).copied().unwrap_or_default()).await;
-            Performed { status: Some(format!("{job:?}")), ..Performed::with((self.outcome)(job)) }
+            let status = Some(format!("{job:?}"));
+            let events = (self.finds)(job);
+            Performed { events, status, ..Performed::with((self.outcome)(job)) }
         }
 
-        fn note(&self, _note: Note) {}
+        fn note(&self, note: Note) -> String {
+            self.notes.borrow_mut().push(note);
+            format!("{note:?}")
+        }
     }
 
     /// What the service manager was told.
@@ -222,8 +242,23 @@ mod tests {
         span: Duration,
         events: Vec<(u64, Event)>,
     ) -> (Vec<(Duration, Job)>, Told) {
-        let takes = takes.iter().map(|(job, time)| (*job, seconds(*time))).collect();
-        let work = Fake { takes, outcome, began: Instant::now(), begun: RefCell::default() };
+        let work = fake(takes, outcome);
+        let told = run_with(&work, span, events).await;
+        (work.begun.into_inner(), told)
+    }
+
+    fn fake(takes: &[(Job, u64)], outcome: fn(Job) -> Outcome) -> Fake {
+        Fake {
+            takes: takes.iter().map(|(job, time)| (*job, seconds(*time))).collect(),
+            outcome,
+            finds: |_| Vec::new(),
+            began: Instant::now(),
+            begun: RefCell::default(),
+            notes: RefCell::default(),
+        }
+    }
+
+    async fn run_with(work: &Fake, span: Duration, events: Vec<(u64, Event)>) -> Told {
         let rhythm = Rhythm {
             look: seconds(5),
             probe: seconds(10),
@@ -233,7 +268,7 @@ mod tests {
         };
         let told = Told::default();
         let (sender, receiver) = mpsc::channel(8);
-        let agent = Agent { work: &work, rhythm, supervisor: &told, clock: &Middling };
+        let agent = Agent { work, rhythm, supervisor: &told, clock: &Middling };
         let script = async |sender: Sender<Event>| {
             let began = Instant::now();
             for (at, event) in events {
@@ -245,7 +280,7 @@ mod tests {
         };
         let ended = async { tokio::join!(agent.run(receiver), script(sender)) };
         timeout(span + seconds(1), ended).await.expect("it ends at once when it is told to");
-        (work.begun.into_inner(), told)
+        told
     }
 
     fn times(begun: &[(Duration, Job)], job: Job) -> Vec<u64> {
@@ -287,5 +322,29 @@ mod tests {
         let (begun, _) =
             run(&[(Job::Register, 20)], |_| Outcome::Done, seconds(60), vec![(5, lease)]).await;
         assert_eq!(times(&begun, Job::Register)[..2], [0, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_registration_that_waits_is_given_up_when_the_end_is_found_by_another_job() {
+        let mut work = fake(&[(Job::Register, 20)], |_| Outcome::Done);
+        work.finds = |job| match job {
+            Job::Look => vec![Event::Ending(crate::core::event::Ending::Spot)],
+            _ => Vec::new(),
+        };
+        run_with(&work, seconds(10), Vec::new()).await;
+        let begun = work.begun.into_inner();
+        assert_eq!(times(&begun, Job::Withdraw), [0], "it does not wait for the other: {begun:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fight_is_said_once_when_it_is_given_up_and_once_when_it_is_over() {
+        let outcome = |job| if job == Job::Guard { Outcome::Trampled } else { Outcome::Done };
+        let work = fake(&[], outcome);
+        let touched = (1..=40).map(|at| (at, Event::ResolverTouched));
+        run_with(&work, seconds(200), touched.collect()).await;
+        let notes = work.notes.into_inner();
+        assert_eq!(notes, [Note::Held(seconds(60)), Note::HoldOver]);
+        let guards = times(&work.begun.into_inner(), Job::Guard);
+        assert_eq!(guards, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 70], "and once when the hold ends");
     }
 }

@@ -38,6 +38,8 @@ pub struct Resolution<'a> {
     pub port: u16,
     /// The memory.
     pub notebook: &'a Notebook<'a>,
+    /// Who is told which servers are about to be set.
+    pub announce: &'a (dyn Fn(&[IpAddr]) + Sync),
     /// The time.
     pub clock: &'a dyn Clock,
     /// How long a server may be behind its peers.
@@ -51,14 +53,22 @@ pub enum Mode<'a> {
     Apply,
     /// It is set, by an agent that remembers the order of servers that it wanted last: a mere reordering must be wanted twice.
     Follow(&'a RefCell<Vec<IpAddr>>),
+    /// The list is remembered, and nothing is set while another program is left alone with the resolver.
+    Learn,
     /// It is only said what would be set.
     Plan,
 }
 
 impl Mode<'_> {
-    /// Whether anything is written.
+    /// Whether the resolver is set.
     #[must_use]
     pub fn applies(self) -> bool {
+        matches!(self, Self::Apply | Self::Follow(_))
+    }
+
+    /// Whether what is found is remembered.
+    #[must_use]
+    pub fn remembers(self) -> bool {
         !matches!(self, Self::Plan)
     }
 
@@ -66,7 +76,7 @@ impl Mode<'_> {
     fn is_settled(self, order: &[IpAddr]) -> bool {
         match self {
             Self::Follow(wanted) => wanted.replace(order.to_vec()) == order,
-            Self::Apply | Self::Plan => true,
+            Self::Apply | Self::Learn | Self::Plan => true,
         }
     }
 }
@@ -101,15 +111,16 @@ impl Resolution<'_> {
         let lives =
             |server: &NameServer| findings.health.get(&server.address).is_some_and(Health::answers);
         // What cannot be asked may live.
-        let some_lives = present.iter().any(lives) || current.has_scoped_server();
-        let otherwise = if some_lives {
-            "no listed server serves, and a server in use does"
-        } else {
-            "no server serves; a silent one may come back"
-        };
+        let mut some_lives = present.iter().any(lives) || current.has_scoped_server();
         let mut wanted = wanted(&outcome.ranking, self.policy);
         if wanted.is_none() && !some_lives {
-            wanted = self.fallback(&mut outcome).await;
+            // One moment of silence is no reason to leave them all.
+            let again = self.probe(present.iter(), Depth::Quick).await;
+            if again.values().any(Health::answers) {
+                some_lives = true;
+            } else {
+                wanted = self.fallback(&mut outcome).await;
+            }
         }
         outcome.wanted.clone_from(&wanted);
         if wanted.is_none() && !some_lives {
@@ -118,7 +129,11 @@ impl Resolution<'_> {
         if let Some(wanted) = wanted {
             self.hand_over(&current, &wanted, mode, &mut outcome).await;
         } else {
-            outcome.action = Action::Kept(otherwise);
+            outcome.action = Action::Kept(if some_lives {
+                "no listed server serves, and a server in use does"
+            } else {
+                "no server serves; a silent one may come back"
+            });
             if listed.is_empty() && outcome.failures.is_empty() {
                 outcome.action = Action::Kept("no DNS servers are known");
             } else if !some_lives {
@@ -154,7 +169,7 @@ impl Resolution<'_> {
                         ledger.servers = Some(KnownServers { servers: servers.clone(), at: now });
                     }
                 };
-                if mode.applies()
+                if mode.remembers()
                     && let Err(error) = self.notebook.note(remember)
                 {
                     outcome.failures.push(Failure::of(&error));
@@ -229,7 +244,7 @@ impl Resolution<'_> {
                 ledger.behind.clone_from(&behind);
             }
         };
-        if mode.applies()
+        if mode.remembers()
             && let Err(error) = self.notebook.note(remember)
         {
             outcome.failures.push(Failure::of(&error));
@@ -287,6 +302,10 @@ impl Resolution<'_> {
             mode.is_settled(&[]);
             return;
         }
+        if matches!(mode, Mode::Learn) {
+            outcome.action = Action::Kept("another program keeps changing it");
+            return;
+        }
         if outcome.ranking.is_mere_reordering_of(&outcome.in_use)
             && !mode.is_settled(&wanted.nameservers)
         {
@@ -294,6 +313,9 @@ impl Resolution<'_> {
             return;
         }
         if mode.applies() {
+            if outcome.wanted.is_some() {
+                (self.announce)(&wanted.nameservers);
+            }
             let told = self.manager.apply(wanted).await;
             let now = self.manager.current().await;
             let stands = now.is_ok_and(|now| self.manager.becomes(&now, wanted) == now);

@@ -114,10 +114,9 @@ fn check(args: &Args, checked: Result<&Config, &Vec<ConfigError>>) {
 fn add_tags(args: &Args, settings: &mut Settings) -> Result<(), Vec<ConfigError>> {
     let one_try =
         Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
-    let facts =
-        on_host(settings.clone(), &args.state_dir, Access::ReadOnly, one_try, async |host| {
-            host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
-        });
+    let facts = on_host(settings.clone(), args, Access::ReadOnly, one_try, async |host| {
+        host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
+    });
     // What is wrong with the files themselves is told when they are checked.
     let Ok((facts, _)) = facts else { return Ok(()) };
     let unread = match facts {

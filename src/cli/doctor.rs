@@ -52,10 +52,9 @@ fn examine(args: &Args, deadline: tokio::time::Instant) -> Vec<Finding> {
         Err(errors) => findings.extend(errors.iter().map(local::misconfigured)),
         Ok(settings) => {
             let resolvers = resolvers(args);
-            let outcome =
-                on_host(settings, &args.state_dir, Access::ReadOnly, PATIENCE, async |host| {
-                    examine_host(host, args, &resolvers, deadline).await
-                });
+            let outcome = on_host(settings, args, Access::ReadOnly, PATIENCE, async |host| {
+                examine_host(host, args, &resolvers, deadline).await
+            });
             match outcome {
                 Ok((found, notices)) => {
                     findings.extend(found);

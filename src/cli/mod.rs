@@ -7,6 +7,7 @@ mod doctor;
 mod generate;
 mod hook;
 mod known;
+mod leases;
 mod once;
 mod pass;
 mod plan;

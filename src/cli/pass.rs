@@ -21,10 +21,7 @@ use super::{
     wiring::{Host, deadline, on_host, settings},
 };
 use crate::{
-    agent::{
-        report::{Inputs, Report},
-        resolution::Resolved,
-    },
+    agent::report::{Inputs, Report},
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
     store::{Access, last_pass::LastPass, managed},
@@ -47,10 +44,9 @@ pub(super) fn carry_out(
         let Some(settings) = settings(&args) else { return Code::Failed };
         let turn = turn(&args.run_dir, limit / 2);
         let patience = Patience::default();
-        let outcome =
-            on_host(settings, &args.state_dir, Access::ReadWrite, patience, async |host| {
-                work(host, deadline).await
-            });
+        let outcome = on_host(settings, &args, Access::ReadWrite, patience, async |host| {
+            work(host, deadline).await
+        });
         let mut report = report_of(outcome);
         report.notices.extend(turn.err().filter(|error| error.kind() == TimedOut).map(|_| {
             "another pass is still at work, and was not waited for any longer".to_owned()
@@ -117,8 +113,9 @@ fn finish(args: &Args, report: &Report) -> Code {
 /// Leaves what `status` and the hooks of DHCP clients are to know.
 pub(super) fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
     // Not taken away where nobody answers: the network may be gone for a moment, and the client is about to be asked.
-    if report.resolved.as_ref().is_some_and(Resolved::is_managed) {
-        managed::set(run_dir, true)?;
+    let managed = report.resolved.as_ref().filter(|resolved| resolved.is_managed());
+    if let Some(wanted) = managed.and_then(|resolved| resolved.wanted.as_ref()) {
+        managed::set(run_dir, Some(&wanted.nameservers))?;
     }
     let before = LastPass::load(run_dir).unwrap_or_default();
     let Inputs { metadata, tags, servers } = report.inputs;

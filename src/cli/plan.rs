@@ -50,10 +50,9 @@ pub(super) fn run(args: &Args, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let resolvers = resolvers(args);
     let deadline = deadline(started, LIMIT);
-    let outcome =
-        on_host(settings, &args.state_dir, Access::ReadOnly, Patience::default(), async |host| {
-            find(host, &resolvers, deadline).await
-        });
+    let outcome = on_host(settings, args, Access::ReadOnly, Patience::default(), async |host| {
+        find(host, &resolvers, deadline).await
+    });
     let found = match outcome {
         Ok((mut found, notices)) => {
             found.notices.extend(notices);

@@ -12,7 +12,7 @@ pub(super) fn run(args: &Args) -> Code {
             return Code::Failed;
         }
     };
-    if let Err(error) = managed::set(&args.run_dir, false) {
+    if let Err(error) = managed::set(&args.run_dir, None) {
         print::notice(format!(
             "the hooks of DHCP clients still keep away from resolv.conf: {error}"
         ));

@@ -66,11 +66,11 @@ async fn live(
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the agent begins");
     agent.run(events).await;
-    worker.leave_the_resolver_alone();
     let stopped = Instant::now();
-    if worker.withdraws_at_stop(shutdown::under_way().await) {
+    worker.leave_the_resolver_alone().await;
+    if let Some(limit) = worker.withdraws_at_stop(shutdown::under_way).await {
         supervisor.status("taking the records back");
-        worker.take_back(stopped + STOP_LIMIT).await;
+        worker.take_back(stopped + limit).await;
     }
     tracing::info!("the agent ends");
     Code::Done
@@ -82,5 +82,3 @@ pub(super) const LOCK: &str = "agent.lock";
 const LOOKED_AT: Duration = Duration::from_millis(200);
 /// Events that wait while the loop is busy; sources wait when there are more.
 const QUEUE: usize = 64;
-/// From the signal to the end; systemd, and whoever shuts the host down, waits for us.
-const STOP_LIMIT: Duration = Duration::from_millis(1700);

@@ -96,15 +96,13 @@ struct ResolverStatus {
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let resolvers = resolvers(args);
-    let outcome =
-        on_host(settings, &args.state_dir, Access::ReadOnly, Patience::default(), async |host| {
-            let known = host.complete(None).map_err(|errors| refused(&errors))?;
-            let ledger = host.notebook.ledger();
-            let listed =
-                ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
-            let resolved = resolve(host, &known, &resolvers, Ok(listed), Mode::Plan).await;
-            Ok((ledger, resolved))
-        });
+    let outcome = on_host(settings, args, Access::ReadOnly, Patience::default(), async |host| {
+        let known = host.complete(None).map_err(|errors| refused(&errors))?;
+        let ledger = host.notebook.ledger();
+        let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
+        let resolved = resolve(host, &known, &resolvers, Ok(listed), Mode::Plan).await;
+        Ok((ledger, resolved))
+    });
     let (ledger, resolved) = match outcome {
         Ok((Ok(found), notices)) => {
             notices.iter().for_each(print::notice);

@@ -3,14 +3,14 @@
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use super::{args::Args, known::Known, print};
+use super::{args::Args, known::Known, leases::Leases, print};
 use crate::{
     agent::{notebook::Notebook, patience::insist, report::Inputs},
     config::{
@@ -18,9 +18,9 @@ use crate::{
         settings::{ConfigError, Origin, Settings},
     },
     core::{
+        event::Ending,
         facts::{Facts, Unread},
         ownership::OwnerId,
-        schedule::Ending,
         servers::NameServer,
         template::Template,
     },
@@ -32,6 +32,7 @@ use crate::{
         life,
         tags::DescribeTags,
     },
+    event::network::Addresses,
     ports::{Clock as _, FactSource as _, Failure, error::FactError},
     store::{Access, StateFile},
     sys::clock::SystemClock,
@@ -53,6 +54,9 @@ pub(super) struct Host<'a> {
     pub(super) notebook: &'a Notebook<'a>,
     imds: Arc<Imds>,
     credentials: Arc<InstanceCredentials>,
+    leases: Leases,
+    /// Where processes of ours leave what others are to know.
+    pub(super) run_dir: PathBuf,
     inputs: Mutex<Inputs>,
 }
 
@@ -60,6 +64,8 @@ impl<'a> Host<'a> {
     pub(super) fn new(
         settings: Settings,
         notebook: &'a Notebook<'a>,
+        leases: Leases,
+        run_dir: &Path,
         patience: Patience,
     ) -> Result<Self, Vec<ConfigError>> {
         // What the metadata service's tags may yet add does not change where it is.
@@ -67,7 +73,8 @@ impl<'a> Host<'a> {
         let imds = Arc::new(Imds::new(&endpoint, patience));
         let role = notebook.ledger().role;
         let credentials = Arc::new(InstanceCredentials::new(imds.clone(), role));
-        Ok(Self { settings, notebook, imds, credentials, inputs: Mutex::default() })
+        let (run_dir, inputs) = (run_dir.to_path_buf(), Mutex::default());
+        Ok(Self { settings, notebook, imds, credentials, leases, run_dir, inputs })
     }
 
     /// The facts, read again and again until they are there, or the deadline is.
@@ -98,7 +105,7 @@ impl<'a> Host<'a> {
     pub(super) async fn look(&self) -> Result<(Facts, Option<Ending>), FactError> {
         let source = self.metadata_facts(None);
         let (facts, ending) = tokio::join!(source.read(), life::ending(&self.imds));
-        let facts = facts?;
+        let facts = Facts { lost: self.leases.lost(), ..facts? };
         self.note_inputs(Inputs { metadata: Some(SystemClock.now()), ..Inputs::default() });
         Ok((facts, ending?))
     }
@@ -126,7 +133,7 @@ impl<'a> Host<'a> {
         let source = self.metadata_facts(Some(&describe_tags));
         self.imds.prepare().await?;
         self.credentials.prefetch();
-        let facts = source.read().await?;
+        let facts = Facts { lost: self.leases.lost(), ..source.read().await? };
         // Before anything is noted: what came with a machine image is not ours.
         self.notebook.belongs_to(&OwnerId::new(&facts.identity.instance_id));
         let now = Some(SystemClock.now());
@@ -229,17 +236,19 @@ impl<'a> Host<'a> {
 /// Opens the memory and the way to the outside, and does `work` with them; gives its result and what the memory has to say.
 pub(super) fn on_host<T>(
     settings: Settings,
-    state: &Path,
+    args: &Args,
     access: Access,
     patience: Patience,
     work: impl AsyncFnOnce(&Host<'_>) -> T,
 ) -> Result<(T, Vec<String>), Vec<Failure>> {
-    let store = StateFile::new(state, access);
+    let store = StateFile::new(&args.state_dir, access);
     let notebook = match access {
         Access::ReadOnly => Notebook::open_read_only(&store),
         Access::ReadWrite => Notebook::open(&store),
     };
-    let host = Host::new(settings, &notebook, patience).map_err(|errors| refused(&errors))?;
+    let leases = Leases::of(&args.run_dir, Addresses::now());
+    let host = Host::new(settings, &notebook, leases, &args.run_dir, patience)
+        .map_err(|errors| refused(&errors))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;

@@ -2,6 +2,8 @@
 
 mod leases;
 mod resolver;
+mod stop;
+mod telling;
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,18 +22,16 @@ use self::resolver::Listing;
 use super::{
     args::Args,
     known::Known,
+    leases::Leases,
     once::{register_all, resolvers},
-    pass::{leave, turn},
+    pass::turn,
     wiring::{Host, read, refused},
-    withdraw::withdraw,
 };
 use crate::{
     agent::{
         daemon::{Performed, Work},
         notebook::Notebook,
-        registration::Registered,
         report::Report,
-        resolution::Resolved,
         standing::Standing,
     },
     config::{
@@ -39,16 +39,16 @@ use crate::{
         settings::{ConfigError, Settings},
     },
     core::{
+        event::Event,
         facts::Facts,
+        job::{Job, Note, Outcome, Rhythm},
         resolv_conf::Wanted,
-        schedule::{Event, Job, Note, Outcome, Rhythm},
     },
     ec2::imds::Patience,
-    event::{hook::Hooks, network::Addresses},
+    event::network::Addresses,
     ports::Failure,
     resolver::Resolvers,
     store::trampled::Trampled,
-    sys::shutdown::Shutdown,
 };
 
 /// Does the agent's jobs. One thread does them all, so that what is between two awaits happens at once.
@@ -56,11 +56,11 @@ pub(super) struct Worker<'a> {
     args: &'a Args,
     notebook: &'a Notebook<'a>,
     resolvers: Resolvers,
-    hooks: Hooks,
-    addresses: Addresses,
+    leases: Leases,
     host: RefCell<Rc<Host<'a>>>,
     /// The configuration of the files; tags add to it once they are read.
     config: RefCell<Rc<Config>>,
+    /// With what the tags say; without facts where the metadata service has told nothing yet.
     known: RefCell<Option<Rc<Known>>>,
     /// What the metadata service said last.
     looked: RefCell<Option<Facts>>,
@@ -75,7 +75,12 @@ pub(super) struct Worker<'a> {
     setting: Mutex<()>,
     /// The order of servers that the last pass would have set.
     proposed: RefCell<Vec<IpAddr>>,
+    /// Servers in use that did not serve when they were asked last.
     silent: RefCell<BTreeSet<IpAddr>>,
+    /// Known servers that were left out when all were ranked last.
+    left_out: RefCell<BTreeSet<IpAddr>>,
+    /// Whether the resolver was given back, since it is to be left alone.
+    given_back: Cell<bool>,
     trampled: RefCell<Trampled>,
     /// How the parts stand.
     report: RefCell<Report>,
@@ -92,13 +97,19 @@ impl<'a> Worker<'a> {
         addresses: Addresses,
     ) -> Result<Self, Vec<ConfigError>> {
         let config = Config::of(&settings)?;
-        let host = Host::new(settings, notebook, Patience::default())?;
+        let leases = Leases::of(&args.run_dir, addresses);
+        // What an agent before us held is held no longer.
+        let mut trampled = Trampled::load(&args.run_dir).unwrap_or_default();
+        if std::mem::take(&mut trampled.held) {
+            let _ = trampled.save(&args.run_dir);
+        }
+        let host =
+            Host::new(settings, notebook, leases.clone(), &args.run_dir, Patience::default())?;
         Ok(Self {
             args,
             notebook,
             resolvers: resolvers(args),
-            hooks: Hooks::in_run_dir(&args.run_dir),
-            addresses,
+            leases,
             host: RefCell::new(Rc::new(host)),
             config: RefCell::new(Rc::new(config)),
             known: RefCell::default(),
@@ -110,16 +121,23 @@ impl<'a> Worker<'a> {
             setting: Mutex::default(),
             proposed: RefCell::default(),
             silent: RefCell::default(),
-            trampled: RefCell::default(),
+            left_out: RefCell::default(),
+            given_back: Cell::default(),
+            trampled: RefCell::new(trampled),
             report: RefCell::default(),
             standing: RefCell::default(),
             waiting_since: Cell::default(),
         })
     }
 
+    /// What the files and the tags say together, and the files alone while the tags are not known.
+    fn config(&self) -> Config {
+        self.known().map_or_else(|| (**self.config.borrow()).clone(), |known| known.config.clone())
+    }
+
     /// How often the configuration says that things are done.
     pub(super) fn rhythm(&self) -> Rhythm {
-        let config = self.config.borrow();
+        let config = self.config();
         Rhythm {
             look: config.look,
             probe: config.resolver.probe,
@@ -127,28 +145,6 @@ impl<'a> Worker<'a> {
             renew: RENEW,
             withdraw_at_end: config.withdraw.contains(&Occasion::Terminate),
         }
-    }
-
-    /// Whether the records go with the agent.
-    pub(super) fn withdraws_at_stop(&self, shutdown: Option<Shutdown>) -> bool {
-        let occasions = &self.config.borrow().withdraw;
-        occasions.contains(&Occasion::Stop)
-            || (occasions.contains(&Occasion::Poweroff) && shutdown == Some(Shutdown::Poweroff))
-    }
-
-    /// Takes the records back, whatever else is under way.
-    pub(super) async fn take_back(&self, deadline: Instant) -> Outcome {
-        let facts = self.known().and_then(|known| known.facts.clone());
-        // A pass of another process would publish again what it does not see go.
-        let _turn = turn(&self.args.run_dir, Duration::from_millis(300));
-        let report = withdraw(&self.host(), facts, deadline).await;
-        let outcome = if report.is_good() { Outcome::Done } else { Outcome::Failed };
-        self.say("withdraw", &report);
-        tracing::info!("{report}");
-        let mut whole = self.report.borrow_mut();
-        whole.registered = report.registered;
-        whole.failures = report.failures;
-        outcome
     }
 
     fn host(&self) -> Rc<Host<'a>> {
@@ -175,7 +171,7 @@ impl<'a> Worker<'a> {
         };
         let (registered, failures) = match known.await {
             Ok(known) => {
-                *self.known.borrow_mut() = Some(Rc::new(known.clone()));
+                self.learn(&host, Rc::new(known.clone()));
                 let last = self.notebook.ledger().servers;
                 let servers = async {
                     match last {
@@ -207,7 +203,7 @@ impl<'a> Worker<'a> {
     async fn look(&self) -> Performed {
         let host = self.host();
         let mut performed = Performed::with(Outcome::Done);
-        let (mut facts, ending) = match host.look().await {
+        let (facts, ending) = match host.look().await {
             Ok(looked) => looked,
             Err(error) => {
                 self.blind.set(true);
@@ -217,7 +213,6 @@ impl<'a> Worker<'a> {
             }
         };
         self.say_conditions("look", []);
-        facts.lost = self.lost();
         let before = self.looked.replace(Some(facts.clone()));
         let was_blind = self.blind.replace(false);
         if was_blind || before.is_some_and(|before| before != facts) {
@@ -243,22 +238,36 @@ impl<'a> Worker<'a> {
 
     /// What is known of this host; on one that has just begun, its facts are waited for, but not long: the last good list
     /// needs none.
-    async fn known_or_read(&self, host: &Host<'_>) -> Option<Rc<Known>> {
+    async fn known_or_read(&self, host: &Rc<Host<'_>>) -> Option<Rc<Known>> {
         if let Some(known) = self.known() {
             return Some(known);
         }
         let facts = host.facts(Instant::now() + FACTS_PATIENCE).await;
         let known = Rc::new(host.complete(facts.as_ref().ok()).ok()?);
-        if facts.is_ok() {
-            self.known.borrow_mut().get_or_insert_with(|| known.clone());
+        if facts.is_ok() && self.known().is_none() {
+            self.learn(host, known.clone());
         }
         Some(known)
+    }
+
+    /// Keeps what is known now, unless it was read for a configuration that is not in force any more.
+    fn learn(&self, host: &Rc<Host<'_>>, known: Rc<Known>) {
+        if std::ptr::eq(Rc::as_ptr(host).cast::<()>(), Rc::as_ptr(&self.host()).cast::<()>()) {
+            *self.known.borrow_mut() = Some(known);
+        }
+    }
+
+    /// What is known, or what the files say where nothing is.
+    fn known_or_files(&self) -> Option<Rc<Known>> {
+        self.known().or_else(|| self.host().complete(None).ok().map(Rc::new))
     }
 
     fn reload(&self) -> Performed {
         let checked = read(self.args).and_then(|settings| {
             let config = Config::of(&settings)?;
-            Ok((Host::new(settings, self.notebook, Patience::default())?, config))
+            let (leases, run_dir) = (self.leases.clone(), &self.args.run_dir);
+            let host = Host::new(settings, self.notebook, leases, run_dir, Patience::default())?;
+            Ok((host, config))
         });
         match checked {
             Ok((host, config)) => {
@@ -278,68 +287,6 @@ impl<'a> Worker<'a> {
             }
         }
     }
-
-    /// The end of a job that changed how things stand.
-    fn close(&self, host: &Host<'_>, is_good: bool) -> Performed {
-        let mut report = self.report.borrow_mut();
-        report.inputs = host.inputs();
-        // For `status` alone.
-        let _ = leave(&self.args.run_dir, &report);
-        let status = Some(self.status(&report));
-        let outcome = if is_good { Outcome::Done } else { Outcome::Failed };
-        Performed { outcome, events: Vec::new(), status }
-    }
-
-    /// `published web-1.corp.internal. · resolvers 10.0.0.2, 10.0.0.3 unchanged (1 of 3 do not serve)`
-    fn status(&self, report: &Report) -> String {
-        let ledger = self.notebook.ledger();
-        let names = ledger
-            .published
-            .values()
-            .flatten()
-            .filter(|(name, published)| published.confirmed && !name.is_reverse());
-        let names = names.map(|(name, _)| name.to_string()).collect::<Vec<_>>();
-        let failure = report
-            .failures
-            .iter()
-            .chain(report.registered.iter().flat_map(|part: &Registered| &part.failures))
-            .next();
-        let mut parts = Vec::new();
-        if !names.is_empty() {
-            parts.push(format!("published {}", names.join(", ")));
-        }
-        let blocked = report.registered.iter().flat_map(|part| &part.blocked);
-        parts.extend(blocked.map(|blocked| format!("{} left alone: {}", blocked.name, blocked.by)));
-        parts.extend(failure.map(|failure| format!("failing: {failure}")));
-        if parts.is_empty() {
-            parts.push("nothing published".to_owned());
-        }
-        let resolved = Report { registered: Vec::new(), failures: Vec::new(), ..report.clone() };
-        parts.extend(resolved.resolved.as_ref().map(Resolved::summary));
-        parts.join(" · ")
-    }
-
-    /// Tells what is new about a part: what begins to go wrong, and what is over.
-    fn say(&self, part: &'static str, report: &Report) {
-        let blocked = report.registered.iter().flat_map(|part| &part.blocked);
-        let blocked = blocked.map(|blocked| {
-            format!("{} is left alone: {}; {}", blocked.name, blocked.by, blocked.by.hint())
-        });
-        let failures = report.failures().map(|failure| {
-            let hints = failure.hints.iter().map(|hint| format!("; {hint}"));
-            format!("{failure}{}", hints.collect::<String>())
-        });
-        self.say_conditions(
-            part,
-            blocked.chain(failures).chain(report.notices()).collect::<Vec<_>>(),
-        );
-    }
-
-    fn say_conditions(&self, part: &'static str, conditions: impl IntoIterator<Item = String>) {
-        let news = self.standing.borrow_mut().now(part, conditions);
-        news.begun.iter().for_each(|text| tracing::warn!("{text}"));
-        news.over.iter().for_each(|text| tracing::info!("over: {text}"));
-    }
 }
 
 #[async_trait(?Send)]
@@ -351,7 +298,7 @@ impl Work for Worker<'_> {
         }
     }
 
-    async fn perform(&self, job: Job) -> Performed {
+    async fn perform(&self, job: Job, hands_off: bool) -> Performed {
         match job {
             Job::Reload => self.reload(),
             Job::Guard => self.guard().await,
@@ -361,13 +308,13 @@ impl Work for Worker<'_> {
                 let outcome = self.take_back(Instant::now() + PASS_LIMIT).await;
                 self.close(&self.host(), outcome == Outcome::Done)
             }
-            Job::Rank => self.set_resolver(Listing::Last).await,
-            Job::List => self.set_resolver(Listing::New).await,
+            Job::Rank => self.set_resolver(Listing::Last, hands_off).await,
+            Job::List => self.set_resolver(Listing::New, hands_off).await,
             Job::Probe => self.probe().await,
         }
     }
 
-    fn note(&self, note: Note) {
+    fn note(&self, note: Note) -> String {
         let mut trampled = self.trampled.borrow_mut();
         match note {
             Note::Held(span) => {
@@ -384,6 +331,8 @@ impl Work for Worker<'_> {
             }
         }
         let _ = trampled.save(&self.args.run_dir);
+        drop(trampled);
+        self.status(&self.report.borrow())
     }
 }
 

@@ -96,10 +96,12 @@ pub struct Network {
     pub nearness: Nearness,
 }
 
-/// The networks around the host, nearest first; equally near ones in an order that differs from host to host.
+/// The host's own addresses and the networks around it, nearest first; equally near ones in an order that differs from host to host.
 #[must_use]
 pub fn networks(here: &Surroundings) -> Vec<Network> {
+    let own = here.addresses.iter().map(|address| Cidr::host(*address)).collect();
     let classes = [
+        (Nearness::ThisHost, &own),
         (Nearness::SameSubnet, &here.subnets),
         (Nearness::SameZone, &here.zone),
         (Nearness::SameVpc, &here.vpc),
@@ -149,8 +151,11 @@ pub fn order(members: &[IpAddr], here: &Surroundings) -> Vec<Member> {
 /// With dotted masks: glibc reads a prefix length as an address, and gives a network without a mask that of its class.
 #[must_use]
 pub fn sortlist(networks: &[Network]) -> Option<String> {
-    let ipv4 = networks.iter().map(|network| network.cidr).filter(|cidr| cidr.network().is_ipv4());
-    let pairs = ipv4.map(|cidr| format!("{}/{}", cidr.network(), cidr.netmask()));
+    let ipv4 = networks.iter().filter(|network| network.cidr.network().is_ipv4());
+    let (own, around): (Vec<_>, Vec<_>) =
+        ipv4.partition(|network| network.nearness == Nearness::ThisHost);
+    let pairs = own.into_iter().take(MOST_OWN).chain(around);
+    let pairs = pairs.map(|Network { cidr, .. }| format!("{}/{}", cidr.network(), cidr.netmask()));
     let pairs = pairs.take(MAXRESOLVSORT).collect::<Vec<_>>();
     (!pairs.is_empty()).then(|| pairs.join(" "))
 }
@@ -186,6 +191,8 @@ fn merge(mut blocks: Vec<Cidr>) -> Vec<Cidr> {
 
 /// How many pairs `sortlist` may have (`MAXRESOLVSORT` in resolv.h).
 const MAXRESOLVSORT: usize = 10;
+/// How many of them are for this host's own addresses, which getaddrinfo(3) prefers without being told.
+const MOST_OWN: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -296,6 +303,7 @@ mod tests {
                 subnets: blocks(subnets),
                 zone: blocks(zone),
                 vpc: blocks(vpc),
+                addresses: Vec::new(),
                 ..here("i-1")
             };
             assert_eq!(show(&networks(&here)), expect, "{subnets} | {zone} | {vpc}");
@@ -339,7 +347,7 @@ mod tests {
     fn the_sortlist_is_ipv4_with_dotted_masks_nearest_first_and_at_most_ten() {
         assert_eq!(
             sortlist(&networks(&here("i-1"))).unwrap(),
-            "10.0.1.0/255.255.255.0 10.0.4.0/255.255.255.0 10.0.0.0/255.255.0.0"
+            "10.0.1.7/255.255.255.255 10.0.1.0/255.255.255.0 10.0.4.0/255.255.255.0 10.0.0.0/255.255.0.0"
         );
         let ipv6_only =
             Surroundings { subnets: blocks("2001:db8::/64"), ..Surroundings::default() };
@@ -348,7 +356,11 @@ mod tests {
         let zone = (1..20).map(|n| format!("10.0.{}.0/25", n * 2).parse().unwrap()).collect();
         let list = sortlist(&networks(&Surroundings { zone, ..here("i-1") })).unwrap();
         assert_eq!(list.split(' ').count(), 10);
-        assert!(list.starts_with("10.0.1.0/255.255.255.0 ") && list.contains("/255.255.255.128"));
+        assert!(list.starts_with("10.0.1.7/255.255.255.255 10.0.1.0/255.255.255.0 "), "{list}");
+        assert!(list.contains("/255.255.255.128"));
+        let addresses = (1..50).map(|n| IpAddr::from([10, 0, 1, n * 2])).collect();
+        let list = sortlist(&networks(&Surroundings { addresses, ..here("i-1") })).unwrap();
+        assert!(list.ends_with("10.0.0.0/255.255.0.0"), "the VPC has room: {list}");
     }
 
     #[test]

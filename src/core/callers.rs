@@ -3,8 +3,8 @@
 //! ```text
 //! way                            family       sorted by
 //! gethostbyname                  IPv4         resolv.conf's sortlist
-//! getaddrinfo(AF_INET)           IPv4         gai.conf, then the host's own subnet, then sortlist
-//! getaddrinfo(AF_UNSPEC)         both         gai.conf, then the host's own subnet (RFC 6724 rule 9)
+//! getaddrinfo(AF_INET)           IPv4         gai.conf, then the host's own subnet and the longest prefix in it, then sortlist
+//! getaddrinfo(AF_UNSPEC)         both         gai.conf, then the same (RFC 6724 rule 9; glibc: IPv4 in the own subnet alone)
 //! Java                           IPv4 first   as getaddrinfo(AF_UNSPEC)
 //! Go's own, musl's               both         tables of their own; no file
 //! systemd-resolved               both         nothing: whoever asks it sorts
@@ -229,6 +229,10 @@ pub fn expect(caller: Caller, ground: &Ground<'_>) -> Expectation {
     if reads_gai && race.all(IpAddr::is_ipv4) {
         let is_own = |address| here.subnets.iter().any(|subnet| subnet.contains(address));
         race.keep(|address| u64::from(!is_own(address)), |_| Why::OwnSubnet);
+        if race.left.iter().all(|address| is_own(*address)) {
+            let shared = |address| shared_bits(address, here);
+            race.keep(|it| u64::from(128 - shared(it)), |it| Why::LongestPrefix(shared(it)));
+        }
     }
     if race.all(IpAddr::is_ipv6) && caller != SystemdResolved {
         let shared = |address| shared_bits(address, here);
@@ -276,15 +280,18 @@ impl Race {
     }
 }
 
-/// How many leading bits an address of IPv6 shares with one of the host's own.
+/// How many leading bits an address shares with one of the host's own of its family.
 fn shared_bits(address: IpAddr, here: &Surroundings) -> u32 {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V6(address) => Some(u128::from(address)),
-        IpAddr::V4(_) => None,
-    };
-    let own = here.addresses.iter().filter_map(|own| bits(*own));
-    let Some(theirs) = bits(address) else { return 0 };
-    own.map(|own| (own ^ theirs).leading_zeros()).max().unwrap_or(0)
+    let shared = here.addresses.iter().filter_map(|own| match (own, address) {
+        (IpAddr::V4(own), IpAddr::V4(it)) => {
+            Some((u32::from(*own) ^ u32::from(it)).leading_zeros())
+        }
+        (IpAddr::V6(own), IpAddr::V6(it)) => {
+            Some((u128::from(*own) ^ u128::from(it)).leading_zeros())
+        }
+        _ => None,
+    });
+    shared.max().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -357,6 +364,13 @@ mod tests {
         check(&inside, IPV4, &[Gethostbyname], "10.0.2.5", "sortlist");
         check(&inside, IPV4, &inet, "10.0.3.5", "own subnet");
         check(&inside, IPV4, &unspec, "10.0.3.5", "own subnet");
+        // The host, its neighbour by number, and others, in whatever order they were answered: 30 of 30.
+        let at_home = host("10.0.1.7", "10.0.1.0/24");
+        let members = "10.0.1.200 10.0.1.100 10.0.1.6";
+        for callers in [&unspec[..], &inet[..]] {
+            check(&at_home, members, callers, "10.0.1.6", "shares 31 bits");
+            check(&at_home, &format!("{members} 10.0.1.7"), callers, "10.0.1.7", "shares 32 bits");
+        }
         let gai =
             GaiConf::parse(b"precedence ::ffff:0:0/96 10\nprecedence ::ffff:10.0.2.0/120 15\n");
         let ranked = Host { gai, ..elsewhere };

@@ -13,6 +13,10 @@ pub struct HostProbe {
     pub content: Option<Vec<u8>>,
     /// What keeps the file from being replaced as files are.
     pub hindrances: Vec<Hindrance>,
+    /// The permission bits of the file, after its links.
+    pub mode: Option<u32>,
+    /// How many names the file has.
+    pub names: u64,
     /// The services of nsswitch.conf(5)'s `hosts` line, in order.
     pub hosts: Vec<String>,
     /// systemd-resolved(8) as the message bus knows it.
@@ -107,6 +111,10 @@ pub enum Clue {
     LinkTo(String),
     /// It cannot be replaced by a rename.
     Hindered(Hindrance),
+    /// With these permission bits it cannot be read by programs of other users than root.
+    Unreadable(u32),
+    /// It is one of so many names of one file, and will not be once it is replaced.
+    HardLinked(u64),
     /// Its only servers are systemd-resolved's stub.
     StubAddress,
     /// Its only servers are on this host: a cache or a forwarder.
@@ -149,6 +157,10 @@ impl fmt::Display for Clue {
             }
             Self::Hindered(Hindrance::ReadOnly) => f.write_str("its file system is read-only"),
             Self::Hindered(Hindrance::Immutable) => f.write_str("it is immutable (chattr +i)"),
+            Self::Unreadable(mode) => {
+                write!(f, "its mode {mode:04o} keeps programs of other users from reading it")
+            }
+            Self::HardLinked(names) => write!(f, "its file has {names} names"),
             Self::StubAddress => f.write_str("its only servers are systemd-resolved's stub"),
             Self::LocalServer => f.write_str("its only servers are on this host"),
             Self::WrittenBy(owner) => write!(f, "a comment in it says that {owner} wrote it"),
@@ -210,6 +222,8 @@ pub fn detect(probe: &HostProbe) -> Verdict {
         (None, None) => Clue::Missing,
     }];
     because.extend(probe.hindrances.iter().copied().map(Clue::Hindered));
+    because.extend(probe.mode.filter(|mode| mode & 0o004 == 0).map(Clue::Unreadable));
+    because.extend((probe.names > 1).then_some(Clue::HardLinked(probe.names)));
     let claimed = claim(probe.link.as_deref(), content, &file, &mut because);
     let owner = match claimed {
         Some(Owner::SystemdResolved) => resolved(probe, &mut because),
@@ -316,6 +330,13 @@ fn owner_of_link(target: &str) -> Option<Owner> {
         ("/etc/resolvconf/run/", Owner::Resolvconf),
     ];
     owners.iter().find(|(place, _)| target.contains(place)).map(|(_, owner)| *owner)
+}
+
+/// Which program the comments among some lines of a file say wrote them.
+#[must_use]
+pub fn author_of(lines: &str) -> Option<String> {
+    let author = author(lines.as_bytes())?;
+    Some(author.map_or_else(str::to_owned, |owner| owner.to_string()))
 }
 
 /// Who a comment says wrote the file; an error is a program that we cannot tell what to write.

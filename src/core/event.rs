@@ -15,6 +15,8 @@ pub enum Event {
     FactsChanged,
     /// A server in use is silent.
     ServerSilent,
+    /// A server that was left out answers for the zone.
+    ServerBack,
     /// The wall clock was set, or the machine slept.
     ClockStepped,
     /// The instance is about to end.

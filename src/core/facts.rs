@@ -131,6 +131,12 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// The block of one address.
+    #[must_use]
+    pub fn host(address: IpAddr) -> Self {
+        Self { network: address, length: if address.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// Whether `address` lies in the block.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {

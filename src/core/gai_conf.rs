@@ -54,7 +54,9 @@ impl GaiConf {
     pub fn with(&self, networks: &[Network]) -> Self {
         let rest = self.without();
         let table = Table::of(&rest);
-        let steps = networks.iter().filter_map(|network| match table.place(network) {
+        // Of those in one subnet getaddrinfo(3) prefers the host's own address by itself (RFC 6724 rule 9).
+        let networks = networks.iter().filter(|network| network.nearness != Nearness::ThisHost);
+        let steps = networks.filter_map(|network| match table.place(network) {
             Place::At(value) => {
                 let prefix = network.cidr.to_ipv6_mapped();
                 Some(format!("precedence {prefix} {value} # {}", network.nearness))
@@ -96,7 +98,8 @@ impl GaiConf {
     #[must_use]
     pub fn crowded(&self, networks: &[Network]) -> Vec<Network> {
         let table = Table::of(&self.without());
-        networks.iter().filter(|n| matches!(table.place(n), Place::NoRoom)).copied().collect()
+        let networks = networks.iter().filter(|network| network.nearness != Nearness::ThisHost);
+        networks.filter(|network| matches!(table.place(network), Place::NoRoom)).copied().collect()
     }
 
     /// The precedence of an address by this file, its block of ours included.

@@ -23,6 +23,7 @@ pub mod callers;
 pub mod detect;
 pub mod diagnosis;
 pub mod gai_conf;
+pub mod job;
 pub mod lease;
 pub mod resolv_conf;
 pub mod servers;

@@ -5,20 +5,28 @@ use std::{collections::VecDeque, time::Duration};
 
 use super::schedule::Moment;
 
-/// The last beginnings.
-#[derive(Clone, Debug, Default)]
+/// The last beginnings, and how many of them there may be in a span.
+#[derive(Clone, Debug)]
 pub struct Pace {
+    most: usize,
+    span: Duration,
     began: VecDeque<Moment>,
 }
 
 impl Pace {
+    /// At most `most` in each `span`.
+    #[must_use]
+    pub fn of(most: usize, span: Duration) -> Self {
+        Self { most, span, began: VecDeque::new() }
+    }
+
     /// Begins at `now`; gives until when that has to wait, if it has.
     pub fn begin(&mut self, now: Moment) -> Option<Moment> {
-        while self.began.front().is_some_and(|began| *began + SPAN <= now) {
+        while self.began.front().is_some_and(|began| *began + self.span <= now) {
             self.began.pop_front();
         }
         let wait =
-            self.began.front().filter(|_| self.began.len() >= MOST).map(|first| *first + SPAN);
+            self.began.front().filter(|_| self.began.len() >= self.most).map(|it| *it + self.span);
         if wait.is_none() {
             self.began.push_back(now);
         }
@@ -26,17 +34,13 @@ impl Pace {
     }
 }
 
-/// One lease that changes is three or four events.
-const MOST: usize = 6;
-const SPAN: Duration = Duration::from_secs(5);
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_few_begin_at_once_and_the_rest_as_they_become_old() {
-        let mut pace = Pace::default();
+        let mut pace = Pace::of(6, Duration::from_secs(5));
         let at = Duration::from_millis;
         for tenth in 0..6 {
             assert_eq!(pace.begin(at(tenth * 100)), None);

@@ -89,6 +89,13 @@ impl ResolvConf {
         })
     }
 
+    /// Whether all servers are on this host: a cache or a forwarder, which knows the real ones.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        let servers = self.nameservers();
+        !servers.is_empty() && servers.iter().all(IpAddr::is_loopback)
+    }
+
     /// The search list in force: that of the last `search` or `domain` line.
     #[must_use]
     pub fn search(&self) -> Vec<String> {

@@ -6,91 +6,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-pub use super::event::{Ending, Event};
-use super::{pace::Pace, trample::Trample};
+use super::{
+    event::Event,
+    job::{Job, Note, Outcome, Rhythm},
+    pace::Pace,
+    trample::Trample,
+};
 
 /// Time since the agent began.
 pub type Moment = Duration;
-
-/// What there is to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Job {
-    /// Read the configuration again.
-    Reload,
-    /// Put the resolver's file back if another program changed it.
-    Guard,
-    /// Look whether the metadata changed, or announce the instance's end.
-    Look,
-    /// Publish what this host is.
-    Register,
-    /// Take back what this host published.
-    Withdraw,
-    /// Rank the servers that are known, and set the resolver.
-    Rank,
-    /// List the servers anew, rank them, and set the resolver.
-    List,
-    /// Ask the servers in use whether they serve.
-    Probe,
-}
-
-impl Job {
-    const ALL: [Self; 8] = [
-        Self::Reload,
-        Self::Guard,
-        Self::Look,
-        Self::Register,
-        Self::Withdraw,
-        Self::Rank,
-        Self::List,
-        Self::Probe,
-    ];
-
-    /// Whether it may write the resolver's file.
-    fn sets_resolver(self) -> bool {
-        matches!(self, Self::Guard | Self::Rank | Self::List)
-    }
-}
-
-/// How a job ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// All is as it should be.
-    Done,
-    /// It is not, and the same is to be tried again.
-    Failed,
-    /// It is not, because whoever answers is asked too much by all of us together.
-    Throttled,
-    /// It was given up on for something that makes it worth beginning anew.
-    Interrupted,
-    /// Another program had changed the resolver's file, which was put back.
-    Trampled,
-    /// There is a new configuration.
-    Reloaded(Rhythm),
-}
-
-/// How often what is done without a reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rhythm {
-    /// Between two looks at the metadata.
-    pub look: Duration,
-    /// Between two probes of the servers in use.
-    pub probe: Duration,
-    /// Between two listings of the servers.
-    pub refresh: Duration,
-    /// Between two registrations that nothing asked for, which find out that a record was lost.
-    pub renew: Duration,
-    /// Whether records are taken back when the instance is about to end.
-    pub withdraw_at_end: bool,
-}
-
-/// What the operator is told about the schedule itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// Another program keeps writing the resolver's file; it is left to it for this long.
-    Held(Duration),
-    /// It stopped.
-    HoldOver,
-}
 
 /// What is due when.
 #[derive(Clone, Debug)]
@@ -101,6 +25,8 @@ pub struct Schedule {
     ending: bool,
     interrupted: Vec<Job>,
     looks: Pace,
+    /// Second tries that the network set off.
+    retries: Pace,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -134,7 +60,8 @@ impl Schedule {
             trample: Trample::default(),
             ending: false,
             interrupted: Vec::new(),
-            looks: Pace::default(),
+            looks: Pace::of(MOST_LOOKS, LOOKS_SPAN),
+            retries: Pace::of(MOST_RETRIES, RETRIES_SPAN),
         }
     }
 
@@ -148,6 +75,7 @@ impl Schedule {
     /// ResolverTouched  -               -      -        -                   now    -
     /// FactsChanged     now             -      now      -                   -      -
     /// ServerSilent     -               -      now      soon                -      -
+    /// ServerBack       -               -      now      -                   -      -
     /// ClockStepped     now             now    now      now                 -      -
     /// Ending           never           -      -        -                   -      now
     /// EndingRevoked    now             -      -        -                   -      -
@@ -165,8 +93,11 @@ impl Schedule {
                 self.interrupt(Job::Register);
                 self.interrupt(Job::Look);
                 self.ask(Job::Look, now);
-                self.ask_if_failed(Job::Register, now);
-                self.ask_if_failed(Job::List, now);
+                if self.has_failed(Job::Register) || self.has_failed(Job::List) {
+                    let when = self.retries.begin(now).unwrap_or(now);
+                    self.ask_if_failed(Job::Register, when);
+                    self.ask_if_failed(Job::List, when);
+                }
             }
             Event::ResolverTouched => self.ask(Job::Guard, now),
             Event::FactsChanged => {
@@ -179,6 +110,7 @@ impl Schedule {
                 let soon = self.eased(Job::List, SOON.min(self.rhythm.refresh));
                 self.ask_by(Job::List, now + soon.mul_f64(chance));
             }
+            Event::ServerBack => self.ask(Job::Rank, now),
             Event::ClockStepped => self.ask_everything(now),
             Event::Ending(_) if self.rhythm.withdraw_at_end && !self.ending => {
                 self.ending = true;
@@ -214,7 +146,7 @@ impl Schedule {
                 continue;
             }
             match held {
-                Some(until) if job.sets_resolver() => {
+                Some(until) if job.puts_back() => {
                     slot.due = Some(until);
                     continue;
                 }
@@ -285,6 +217,19 @@ impl Schedule {
         blocked
     }
 
+    /// Another rhythm, from `now` on: what is done by it is not waited for longer than by the new one.
+    pub fn adopt(&mut self, rhythm: Rhythm, now: Moment) {
+        if self.rhythm != rhythm {
+            self.rhythm = rhythm;
+            for job in [Job::Look, Job::Probe, Job::List] {
+                if let Some(period) = self.period(job) {
+                    let period = self.eased(job, period);
+                    self.ask_by(job, now + period);
+                }
+            }
+        }
+    }
+
     /// When the next job is due; `None` while all wait for events or for the end of what runs.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
@@ -336,12 +281,18 @@ impl Schedule {
         }
     }
 
-    fn ask_if_failed(&mut self, job: Job, now: Moment) {
-        let slot = self.slot(job);
-        // A network that comes back makes no throttled call less.
-        if slot.doublings == 0 && (slot.failures > 0 || slot.running) {
-            self.ask(job, now);
+    fn ask_if_failed(&mut self, job: Job, when: Moment) {
+        if self.has_failed(job) {
+            self.slot(job).again |= self.slot(job).running && job == Job::Register;
+            self.ask_by(job, when);
         }
+    }
+
+    /// Whether it failed last, or is a registration that may be about to; a network that comes back makes no throttled call less.
+    fn has_failed(&self, job: Job) -> bool {
+        self.slots.get(&job).is_some_and(|slot| {
+            slot.doublings == 0 && (slot.failures > 0 || (slot.running && job == Job::Register))
+        })
     }
 
     fn period(&self, job: Job) -> Option<Duration> {
@@ -380,6 +331,12 @@ fn backoff(failures: u32, chance: f64) -> Duration {
 /// Of the default refresh of a minute: an hour. 10,000 hosts that list so often are 3 calls a second; EC2 gives an account 20.
 const MOST_DOUBLINGS: u32 = 6;
 const MOST_INTERRUPTIONS: u32 = 3;
+/// One lease that changes is three or four events.
+const MOST_LOOKS: usize = 6;
+const LOOKS_SPAN: Duration = Duration::from_secs(5);
+/// A network that comes up is a few events, and the last of them counts.
+const MOST_RETRIES: usize = 4;
+const RETRIES_SPAN: Duration = Duration::from_secs(30);
 const LEAST: Duration = Duration::from_millis(200);
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
@@ -389,7 +346,7 @@ const SOON: Duration = Duration::from_secs(10);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::lease::Lease;
+    use crate::core::{event::Ending, lease::Lease};
 
     const HALF: f64 = 0.5;
 
@@ -449,6 +406,7 @@ mod tests {
         check(&Event::ResolverTouched, &[Job::Guard]);
         check(&Event::FactsChanged, &[Job::Register, Job::Rank]);
         check(&Event::ServerSilent, &[Job::Rank]);
+        check(&Event::ServerBack, &[Job::Rank]);
         check(&Event::ClockStepped, &[Job::Look, Job::Register, Job::Rank, Job::List]);
         check(&Event::Ending(Ending::Spot), &[Job::Withdraw]);
         check(&Event::EndingRevoked, &[]);
@@ -537,6 +495,36 @@ mod tests {
     }
 
     #[test]
+    fn links_that_come_and_go_set_off_no_more_than_a_few_second_tries() {
+        let mut schedule = settled();
+        schedule.ask(Job::List, seconds(1));
+        let mut lists = 0;
+        for tenth in 10..310 {
+            let now = Duration::from_millis(100) * tenth;
+            schedule.on(&Event::Network, now, HALF);
+            for job in schedule.due(now) {
+                lists += u32::from(job == Job::List);
+                let outcome = if job == Job::List { Outcome::Failed } else { Outcome::Done };
+                schedule.on(&Event::Network, now, HALF);
+                schedule.done(job, outcome, now, 1.0);
+            }
+        }
+        // Its own tries by then are at 1, 2.2, 4.4, 8.6, 16.8 and 33 s.
+        assert!((5..=10).contains(&lists), "{lists}");
+    }
+
+    #[test]
+    fn a_new_rhythm_is_kept_from_now_on() {
+        let mut schedule = settled();
+        schedule.adopt(Rhythm { probe: seconds(2), ..rhythm() }, seconds(1));
+        assert_eq!(schedule.due(seconds(3)), [Job::Probe]);
+        schedule.done(Job::Probe, Outcome::Done, seconds(3), HALF);
+        assert!(schedule.due(seconds(5)).contains(&Job::Probe));
+        schedule.adopt(Rhythm { probe: seconds(2), ..rhythm() }, seconds(6));
+        assert_eq!(schedule.slots[&Job::Probe].due, None, "the same one changes nothing");
+    }
+
+    #[test]
     fn a_silent_server_brings_the_next_listing_forward_but_not_for_all_hosts_at_once() {
         let listed_at = |chance| {
             let mut schedule = settled();
@@ -589,7 +577,8 @@ mod tests {
     }
 
     #[test]
-    fn in_a_fight_over_the_file_nothing_of_ours_writes_it_until_the_hold_ends() {
+    fn in_a_fight_over_the_file_it_is_not_put_back_until_the_hold_ends_and_servers_are_looked_after()
+     {
         let mut schedule = settled();
         let mut note = None;
         let mut now = seconds(1);
@@ -604,12 +593,13 @@ mod tests {
         assert!(schedule.is_held(now));
         schedule.on(&Event::ResolverTouched, now, HALF);
         schedule.on(&Event::ServerSilent, now, HALF);
-        assert_eq!(schedule.due(now), []);
+        assert_eq!(schedule.due(now), [Job::Rank], "its servers are looked after all the same");
+        schedule.done(Job::Rank, Outcome::Done, now, HALF);
         let after = now + hold;
         let due = schedule.due(after);
-        assert!(due.contains(&Job::Guard) && due.contains(&Job::Rank), "{due:?}");
+        assert!(due.contains(&Job::Guard), "{due:?}");
         assert_eq!(schedule.done(Job::Guard, Outcome::Trampled, after, HALF), None);
-        assert_eq!(schedule.done(Job::Rank, Outcome::Done, after, HALF), None, "too early to tell");
+        assert_eq!(schedule.done(Job::List, Outcome::Done, after, HALF), None, "too early to tell");
         let later = after + seconds(10);
         schedule.due(later);
         assert_eq!(schedule.done(Job::Look, Outcome::Done, later, HALF), Some(Note::HoldOver));

@@ -1,8 +1,8 @@
 //! Which DNS servers to use, in which order, and why.
 //!
 //! Order: sound servers before impaired ones, and those that are about to be shut down last; this Availability Zone before
-//! others; servers in use before new ones; then an order that differs from host to host, so that a fleet does not put its
-//! whole load on one server. A server that is silent, refuses or does not know the zone is left out: the resolver would wait
+//! others; then an order that differs from host to host and never depends on what happened before, so that a fleet does not
+//! put its whole load on one server, also after each of them has been away in turn. A server that is silent, refuses or does not know the zone is left out: the resolver would wait
 //! for the first, and be turned away or misled by the others.
 
 use std::{
@@ -195,8 +195,7 @@ pub fn rank(servers: &[NameServer], findings: &Findings, here: &Here) -> Ranking
                 Reason::OtherZone(zone.clone())
             }
         }));
-        let place = here.in_use.iter().position(|address| *address == server.address.ip());
-        because.extend(place.map(|_| Reason::InUse));
+        because.extend(here.in_use.contains(&server.address.ip()).then_some(Reason::InUse));
         let burden = match (server.is_draining, is_impaired) {
             (true, _) => Burden::Draining,
             (false, true) => Burden::Impaired,
@@ -210,7 +209,6 @@ pub fn rank(servers: &[NameServer], findings: &Findings, here: &Here) -> Ranking
         let key = (
             burden,
             server.availability_zone.as_deref() != Some(&here.availability_zone),
-            place.unwrap_or(usize::MAX),
             spread(&here.spread, server.address),
         );
         usable.push((key, ranked));
@@ -319,24 +317,45 @@ mod tests {
         assert_eq!(ranking.left_out[0].because[0].to_string(), "silent to 2 queries");
     }
 
-    #[test]
-    fn servers_in_use_keep_their_places() {
-        let servers = [server(1, "a"), server(2, "a"), server(3, "a")];
-        let states = found(&[(1, ALIVE), (2, ALIVE), (3, ALIVE)]);
-        let ranking = rank(&servers, &states, &here("i-1", &["10.0.0.3", "10.0.0.1"]));
-        assert_eq!(order(&ranking), ["10.0.0.3", "10.0.0.1", "10.0.0.2"]);
+    /// How many of 300 hosts come to have each server first, when they live through these lists one after the other.
+    fn firsts(lists: &[Vec<NameServer>]) -> BTreeMap<String, u32> {
+        let states = found(&[1, 2, 3, 4, 5, 6].map(|last| (last, ALIVE)));
+        let mut first = BTreeMap::new();
+        for host in 0..300 {
+            let mut here = here(&format!("i-{host}"), &[]);
+            for servers in lists {
+                let ranking = rank(servers, &states, &here);
+                here.in_use = ranking.usable.iter().map(|it| it.server.address.ip()).collect();
+            }
+            *first.entry(here.in_use[0].to_string()).or_insert(0) += 1;
+        }
+        first
     }
 
     #[test]
-    fn hosts_spread_over_equal_servers() {
-        let servers = [server(1, "a"), server(2, "a"), server(3, "a")];
-        let states = found(&[(1, ALIVE), (2, ALIVE), (3, ALIVE)]);
-        let mut first = BTreeMap::new();
-        for host in 0..300 {
-            let ranking = rank(&servers, &states, &here(&format!("i-{host}"), &[]));
-            *first.entry(order(&ranking).remove(0)).or_insert(0) += 1;
+    fn hosts_spread_over_equal_servers_also_after_each_was_away_in_turn() {
+        let list = |numbers: [u8; 3]| numbers.map(|last| server(last, "a")).to_vec();
+        let without = |away: usize| {
+            let mut servers = list([1, 2, 3]);
+            servers.remove(away);
+            servers
+        };
+        let drained = |number: usize| {
+            let mut servers = list([1, 2, 3]);
+            servers[number].is_draining = true;
+            servers
+        };
+        let all = list([1, 2, 3]);
+        let lives = [
+            vec![all.clone()],
+            vec![drained(0), all.clone(), drained(1), all.clone(), drained(2), all.clone()],
+            vec![without(0), all.clone(), without(1), all.clone(), without(2), all],
+            vec![list([1, 2, 3]), list([4, 2, 3]), list([4, 5, 3]), list([4, 5, 6])],
+        ];
+        for lists in lives {
+            let first = firsts(&lists);
+            assert!(first.len() == 3 && first.values().all(|count| *count > 80), "{first:?}");
         }
-        assert!(first.len() == 3 && first.values().all(|count| *count > 80), "{first:?}");
     }
 
     #[test]

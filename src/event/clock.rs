@@ -10,7 +10,7 @@ use rustix::time::{
 };
 use tokio::sync::mpsc::Sender;
 
-use crate::{core::schedule::Event, ports::EventSource, sys::ready::waitable};
+use crate::{core::event::Event, ports::EventSource, sys::ready::waitable};
 
 /// Steps of the wall clock.
 #[derive(Clone, Copy, Debug)]

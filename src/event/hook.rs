@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::Sender;
 
 use crate::{
-    core::{lease::Lease, schedule::Event},
+    core::{event::Event, lease::Lease},
     ports::EventSource,
     sys::{
         fs::{read_regular, replace},

@@ -23,7 +23,7 @@ use self::{
     resolver_file::ResolverFile,
     signals::Signals,
 };
-use crate::{core::schedule::Event, ports::EventSource};
+use crate::{core::event::Event, ports::EventSource};
 
 /// Starts every source; they end when the set is dropped.
 pub fn start_all(

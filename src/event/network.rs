@@ -24,13 +24,22 @@ use rustix::{
 };
 use tokio::{io::unix::AsyncFd, sync::mpsc::Sender};
 
-use crate::{core::schedule::Event, ports::EventSource, sys::ready::waitable};
+use crate::{core::event::Event, ports::EventSource, sys::ready::waitable};
 
 /// The addresses that the kernel has now; nothing while that is not known.
 #[derive(Clone, Debug, Default)]
 pub struct Addresses(Arc<Mutex<Option<BTreeSet<IpAddr>>>>);
 
 impl Addresses {
+    /// Those of this moment, for whoever does not stay.
+    #[must_use]
+    pub fn now() -> Self {
+        let addresses = Self::default();
+        // As where the kernel tells nothing, nothing is known.
+        addresses.set(list().ok());
+        addresses
+    }
+
     /// Whether the kernel has it; `None` while that is not known.
     #[must_use]
     pub fn has(&self, address: IpAddr) -> Option<bool> {
@@ -176,10 +185,27 @@ fn is_of_interest(address: &IpAddr) -> bool {
 }
 
 fn subscribe() -> io::Result<AsyncFd<OwnedFd>> {
+    waitable(open(GROUPS)?)
+}
+
+fn open(groups: u32) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-    bind(&socket, &netlink::SocketAddrNetlink::new(0, GROUPS))?;
-    waitable(socket)
+    bind(&socket, &netlink::SocketAddrNetlink::new(0, groups))?;
+    Ok(socket)
+}
+
+/// The kernel answers before `send` returns, and goes on with each message that is taken: it is never waited for.
+fn list() -> io::Result<BTreeSet<IpAddr>> {
+    let socket = open(0)?;
+    request_addresses(&socket)?;
+    let mut known = Known::default();
+    let mut buffer = vec![0; BUFFER];
+    while !known.listed {
+        let (length, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+        known.learn(buffer.get(..length).unwrap_or_default());
+    }
+    Ok(known.addresses())
 }
 
 /// Asks for all addresses (rtnetlink(7), `RTM_GETADDR`), which come as if they were new.

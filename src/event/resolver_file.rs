@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::Sender;
 
 use crate::{
-    core::{resolv_conf::RESOLV_CONF, schedule::Event},
+    core::{event::Event, resolv_conf::RESOLV_CONF},
     ports::EventSource,
     sys::{
         fs::{follow, inside},

@@ -8,7 +8,7 @@ use tokio::{
     sync::mpsc::Sender,
 };
 
-use crate::{core::schedule::Event, ports::EventSource};
+use crate::{core::event::Event, ports::EventSource};
 
 /// The signals of this process.
 #[derive(Clone, Copy, Debug)]

@@ -220,6 +220,12 @@ impl Situation for ResolverError {
 
     fn hints(&self) -> Vec<String> {
         match self {
+            Self::File { source, path, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                vec![format!(
+                    "the unit lets the agent write below /etc and some directories of /run only: if {path} is a link to another \
+                     place, add that to `ReadWritePaths=` by `systemctl edit tagalong`; `tagalong once` is not held by the unit"
+                )]
+            }
             Self::File { .. } | Self::NoLink => Vec::new(),
             Self::Unreachable { owner, .. } => vec![format!(
                 "is {owner} running, and the message bus? `[resolver] manager` says who shall be told instead: \"resolv-conf\" \

@@ -51,7 +51,7 @@ impl Bus {
             interface: "org.freedesktop.DBus",
         };
         match self.try_call(&itself, "NameHasOwner", &(service,)).await {
-            Ok(true) => return Presence::Runs(None),
+            Ok(true) => return Presence::Runs(self.version(unit).await),
             Ok(false) => {}
             Err(_) => return Presence::Unknown,
         }
@@ -62,15 +62,19 @@ impl Bus {
         }
     }
 
+    /// The version of what belongs to systemd; others say theirs themselves.
+    async fn version(&self, unit: &'static str) -> Option<String> {
+        if !unit.starts_with("systemd-") {
+            return None;
+        }
+        let said = self.property::<String>(&systemd(), "read its version", "Version").await.ok()?;
+        let version = said.split(|c: char| !c.is_ascii_digit() && c != '.').next()?;
+        (!version.is_empty()).then(|| version.to_owned())
+    }
+
     /// The bus names whatever it has a file for, even if systemd is not to start it.
     async fn startable(&self, unit: &'static str) -> Presence {
-        let systemd = Object {
-            owner: Owner::ResolvConf,
-            service: "org.freedesktop.systemd1",
-            path: "/org/freedesktop/systemd1".to_owned(),
-            interface: "org.freedesktop.systemd1.Manager",
-        };
-        match self.try_call::<_, String>(&systemd, "GetUnitFileState", &(unit,)).await {
+        match self.try_call::<_, String>(&systemd(), "GetUnitFileState", &(unit,)).await {
             Ok(state) if !state.starts_with("enabled") => Presence::Absent,
             Ok(_) | Err(_) => Presence::Startable,
         }
@@ -156,6 +160,16 @@ impl Bus {
         let address = format!("unix:path={}", self.socket.display());
         let connection = zbus::connection::Builder::address(address.as_str()).build().await?;
         Ok(kept.insert(connection).clone())
+    }
+}
+
+/// systemd(1) itself.
+fn systemd() -> Object {
+    Object {
+        owner: Owner::ResolvConf,
+        service: "org.freedesktop.systemd1",
+        path: "/org/freedesktop/systemd1".to_owned(),
+        interface: "org.freedesktop.systemd1.Manager",
     }
 }
 

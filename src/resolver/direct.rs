@@ -11,7 +11,7 @@ use crate::{
         resolv_conf::{RESOLV_CONF, ResolvConf, Wanted},
     },
     ports::{ResolverManager, error::ResolverError},
-    sys::fs::{inside, read_regular, replace},
+    sys::fs::{follow, inside, read_regular, replace},
 };
 
 /// The manager of the file in `root`.
@@ -21,27 +21,45 @@ pub struct Direct {
     path: PathBuf,
     /// Where the file as it was found before us is kept.
     found: PathBuf,
+    /// Stands where nothing was found before us.
+    absent: PathBuf,
+    /// Stands once that was looked at in this boot: what a machine image carries was found by another instance.
+    looked: PathBuf,
     verdict: Verdict,
 }
 
 impl Direct {
-    /// The manager of the file in `root`; what was found before us is kept in `state`.
+    /// The manager of the file in `root`; what was found before us is kept in `state`, and in `run_dir` that it was.
     #[must_use]
-    pub fn new(root: &Path, state: &Path, verdict: Verdict) -> Self {
+    pub fn new(root: &Path, state: &Path, run_dir: &Path, verdict: Verdict) -> Self {
         Self {
             root: root.to_path_buf(),
             path: inside(root, Path::new(RESOLV_CONF)),
             found: state.join("resolv.conf.found"),
+            absent: state.join("resolv.conf.absent"),
+            looked: run_dir.join("resolv.conf.looked"),
             verdict,
         }
     }
 
-    /// Keeps the file as it was before our first change of it. What others make of it later is not what was found.
-    fn keep(&self, content: &[u8]) -> Result<(), ResolverError> {
-        if self.found.exists() || ResolvConf::parse(content).is_ours() {
+    /// Keeps the file as it was before our first change of it in this boot. What others make of it later is not what was found.
+    fn keep(&self, before: Option<&[u8]>) -> Result<(), ResolverError> {
+        let is_kept = self.found.exists() || self.absent.exists();
+        let is_ours = before.is_some_and(|content| ResolvConf::parse(content).is_ours());
+        if is_ours || (is_kept && self.looked.exists()) {
             return Ok(());
         }
-        keep(&self.found, content)
+        // Where that cannot be noted, what is kept is not given up for what may be another program's.
+        if keep(&self.looked, b"").is_err() && is_kept {
+            return Ok(());
+        }
+        let (kept, other) = match before {
+            Some(content) => (keep(&self.found, content), &self.absent),
+            None => (keep(&self.absent, b""), &self.found),
+        };
+        kept?;
+        let _ = std::fs::remove_file(other);
+        Ok(())
     }
 }
 
@@ -63,19 +81,23 @@ impl ResolverManager for Direct {
             return Ok(());
         }
         // That the old file cannot be kept is said, and is no reason to stay with dead servers.
-        let kept = before.map_or(Ok(()), |before| self.keep(&before));
+        let kept = self.keep(before.as_deref());
         write(&self.root, &self.path, &after.render())?;
         kept
     }
 
     async fn restore(&self) -> Result<bool, ResolverError> {
-        let ours = self.current().await?.is_ours();
+        let is_ours = self.current().await?.is_ours();
         match read_kept(&self.found)? {
-            Some(content) if ours => write(&self.root, &self.path, &content)?,
-            _ => return Ok(false),
+            _ if !is_ours => return Ok(false),
+            Some(content) => write(&self.root, &self.path, &content)?,
+            None if self.absent.exists() => remove(&self.root, &self.path)?,
+            None => return Ok(false),
         }
         // Whatever is found when we begin again is another file. That this one stays is no harm: it is what stands there now.
-        let _ = std::fs::remove_file(&self.found);
+        for kept in [&self.found, &self.absent, &self.looked] {
+            let _ = std::fs::remove_file(kept);
+        }
         Ok(true)
     }
 
@@ -106,10 +128,27 @@ pub(super) fn read_kept(found: &Path) -> Result<Option<Vec<u8>>, ResolverError> 
 }
 
 fn write(root: &Path, path: &Path, content: &[u8]) -> Result<(), ResolverError> {
-    let unwritable = |source| ResolverError::File {
+    let failed = |source| ResolverError::File {
         operation: "write",
         path: path.display().to_string(),
         source,
     };
-    replace(root, path, content, 0o644).map(drop).map_err(unwritable)
+    // A link into a directory of /run whose program is away, or has not begun yet.
+    let target = follow(root, path).map_err(failed)?;
+    if target.starts_with(inside(root, Path::new("/run")))
+        && let Some(directory) = target.parent()
+    {
+        std::fs::create_dir_all(directory).map_err(failed)?;
+    }
+    replace(root, path, content, 0o644).map(drop).map_err(failed)
+}
+
+/// Takes the file away that `path` means, and leaves a link that leads there.
+fn remove(root: &Path, path: &Path) -> Result<(), ResolverError> {
+    let removed = follow(root, path).and_then(std::fs::remove_file);
+    removed.map_err(|source| ResolverError::File {
+        operation: "remove",
+        path: path.display().to_string(),
+        source,
+    })
 }

@@ -85,6 +85,13 @@ impl Resolvers {
         Ok(Some(self.manager(verdict, probe.resolvconf)))
     }
 
+    /// What is asked of systemd-resolved's other links although our servers are there for it: each link's number, and the domain.
+    pub async fn beside(&self) -> Vec<(i32, String)> {
+        let verdict = Verdict { owner: Owner::SystemdResolved, because: Vec::new() };
+        let resolved = Resolved::new(self.bus.clone(), &self.root, &self.run_dir, verdict);
+        resolved.beside().await.unwrap_or_default()
+    }
+
     /// Gives back whatever was ever taken, whoever owns the resolver now; gives who got something back.
     pub async fn restore(&self) -> Vec<(String, Result<bool, ResolverError>)> {
         let resolvconf = probe::resolvconf(&self.root);
@@ -125,13 +132,14 @@ impl Resolvers {
     ) -> Box<dyn ResolverManager> {
         let Self { root, state, run_dir, bus } = self;
         match verdict.owner {
-            Owner::ResolvConf => Box::new(Direct::new(root, state, verdict)),
+            Owner::ResolvConf => Box::new(Direct::new(root, state, run_dir, verdict)),
             Owner::SystemdResolved => Box::new(Resolved::new(bus.clone(), root, run_dir, verdict)),
             Owner::NetworkManager => {
                 Box::new(NetworkManager::new(bus.clone(), root, state, verdict))
             }
             Owner::Resolvconf if resolvconf == Some(Resolvconf::Debian) => {
-                Box::new(DebianResolvconf::new(root, Direct::new(root, state, verdict)))
+                let file = Direct::new(root, state, run_dir, verdict);
+                Box::new(DebianResolvconf::new(root, run_dir, file))
             }
             Owner::Resolvconf => Box::new(Openresolv::new(root, verdict)),
         }

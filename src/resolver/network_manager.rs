@@ -59,6 +59,11 @@ impl NetworkManager {
         Self { bus, root: root.to_path_buf(), found, verdict }
     }
 
+    async fn global(&self) -> Result<GlobalDns, ResolverError> {
+        let operation = "read the global DNS configuration";
+        self.bus.property(&object(), operation, PROPERTY).await.map(GlobalDns::of)
+    }
+
     async fn set(&self, global: &GlobalDns) -> Result<(), ResolverError> {
         let operation = "set the global DNS configuration";
         self.bus.set_property(&object(), operation, PROPERTY, &global.to_variant()).await
@@ -68,7 +73,14 @@ impl NetworkManager {
 #[async_trait]
 impl ResolverManager for NetworkManager {
     async fn current(&self) -> Result<ResolvConf, ResolverError> {
-        settings(&self.root)
+        let file = settings(&self.root)?;
+        if !file.is_local() {
+            return Ok(file);
+        }
+        // A cache that it runs on this host stands in the file, and asks those that it was told.
+        let GlobalDns { searches, options, mut domains } = self.global().await?;
+        let servers = domains.remove(EVERY_NAME).unwrap_or_default().servers;
+        Ok(if servers.is_empty() { file } else { ResolvConf::of(servers, &searches, &options) })
     }
 
     fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf {
@@ -76,21 +88,29 @@ impl ResolverManager for NetworkManager {
     }
 
     async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
-        let operation = "read the global DNS configuration";
-        let before = self.bus.property(&object(), operation, PROPERTY).await.map(GlobalDns::of)?;
-        if read_kept(&self.found)?.is_none() {
-            keep(&self.found, &serde_json::to_vec(&before).unwrap_or_default())?;
-        }
+        let before = self.global().await?;
+        // That it cannot be told what was there is said, and is no reason to stay with dead servers.
+        let kept = match read_kept(&self.found) {
+            Ok(None) => keep(&self.found, &serde_json::to_vec(&before).unwrap_or_default()),
+            kept => kept.map(drop),
+        };
         let after = self.current().await?.with(wanted);
         let servers = wanted.nameservers.iter().map(ToString::to_string).collect();
         let mut domains = before.domains;
         domains.insert(EVERY_NAME.to_owned(), Domain { servers, options: Vec::new() });
-        self.set(&GlobalDns { searches: after.search(), options: after.options(), domains }).await
+        self.set(&GlobalDns { searches: after.search(), options: after.options(), domains })
+            .await?;
+        kept
     }
 
     async fn restore(&self) -> Result<bool, ResolverError> {
         let Some(content) = read_kept(&self.found)? else { return Ok(false) };
-        self.set(&serde_json::from_slice(&content).unwrap_or_default()).await?;
+        let found = serde_json::from_slice(&content).map_err(|error| ResolverError::File {
+            operation: "understand",
+            path: self.found.display().to_string(),
+            source: error.into(),
+        })?;
+        self.set(&found).await?;
         let _ = fs::remove_file(&self.found);
         Ok(true)
     }

@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::MetadataExt as _,
     path::Path,
 };
 
@@ -37,10 +38,13 @@ pub async fn probe(root: &Path, bus: &Bus) -> Result<HostProbe, ResolverError> {
     } else {
         (None, network_manager)
     };
+    let metadata = follow(root, &path).and_then(fs::metadata).ok().filter(fs::Metadata::is_file);
     Ok(HostProbe {
         link,
         content,
         hindrances: hindrances(root, &path),
+        mode: metadata.as_ref().map(|metadata| metadata.mode() & 0o7777),
+        names: metadata.map_or(0, |metadata| metadata.nlink()),
         hosts: hosts(root),
         resolved,
         network_manager,

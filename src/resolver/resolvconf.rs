@@ -12,7 +12,10 @@ use std::{
 use async_trait::async_trait;
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
-use super::{direct::Direct, probe::settings};
+use super::{
+    direct::{Direct, keep},
+    probe::settings,
+};
 use crate::{
     core::{
         detect::Verdict,
@@ -40,7 +43,12 @@ impl Openresolv {
 #[async_trait]
 impl ResolverManager for Openresolv {
     async fn current(&self) -> Result<ResolvConf, ResolverError> {
-        settings(&self.root)
+        let file = settings(&self.root)?;
+        // A name server of this host stands in the file, and asks those of the records.
+        match run(&self.root, &["-l", RECORD], b"").await {
+            Ok(record) if file.is_local() => Ok(ResolvConf::parse(&record).settings()),
+            _ => Ok(file),
+        }
     }
 
     fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf {
@@ -76,14 +84,27 @@ impl ResolverManager for Openresolv {
 #[derive(Debug)]
 pub struct DebianResolvconf {
     root: PathBuf,
+    /// Stands while its updates are off by our doing.
+    off: PathBuf,
     file: Direct,
 }
 
 impl DebianResolvconf {
-    /// The manager of the host whose files are at `root`; `file` writes resolv.conf.
+    /// The manager of the host whose files are at `root`; `file` writes resolv.conf, and `run_dir` knows whether updates are off
+    /// by our doing, as long as resolvconf does.
     #[must_use]
-    pub fn new(root: &Path, file: Direct) -> Self {
-        Self { root: root.to_path_buf(), file }
+    pub fn new(root: &Path, run_dir: &Path, file: Direct) -> Self {
+        Self { root: root.to_path_buf(), off: run_dir.join("resolvconf.off"), file }
+    }
+
+    /// Switches its updates on again, if they are off by our doing; gives whether they were.
+    async fn switch_on(&self) -> Result<bool, ResolverError> {
+        if !self.off.exists() {
+            return Ok(false);
+        }
+        run(&self.root, &["--enable-updates"], b"").await?;
+        let _ = std::fs::remove_file(&self.off);
+        Ok(true)
     }
 }
 
@@ -98,18 +119,29 @@ impl ResolverManager for DebianResolvconf {
     }
 
     async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
+        let kept = keep(&self.off, b"");
         run(&self.root, &["--disable-updates"], b"").await?;
-        self.file.apply(wanted).await
+        let told = kept.and(self.file.apply(wanted).await);
+        let now = self.file.current().await;
+        if now.is_ok_and(|now| self.file.becomes(&now, wanted) != now) {
+            // Better its own servers than nobody's.
+            self.switch_on().await?;
+        }
+        told
+    }
+
+    async fn release(&self) -> Result<(), ResolverError> {
+        self.switch_on().await.map(drop)
     }
 
     async fn restore(&self) -> Result<bool, ResolverError> {
-        if !self.file.restore().await? {
-            return Ok(false);
+        let given = self.file.restore().await;
+        if !self.switch_on().await? && !matches!(given, Ok(true)) {
+            return given;
         }
-        run(&self.root, &["--enable-updates"], b"").await?;
         // What was found may be old by now: the interfaces' own records are not.
         run(&self.root, &["-u"], b"").await?;
-        Ok(true)
+        given.map(|_| true)
     }
 
     fn verdict(&self) -> &Verdict {

@@ -1,7 +1,8 @@
 //! systemd-resolved(8), told over D-Bus (org.freedesktop.resolve1(5)).
 //!
 //! The link that holds the default route gets our servers, and the route-only domain `~.`; the other links with servers lose
-//! the default route of look-ups, so that nobody is asked beside ours, nor listed in resolved's own resolv.conf. A link that
+//! the default route of look-ups, and domains that are ours too, so that nobody is asked beside ours, nor listed in resolved's
+//! own resolv.conf. Another link's `~.` is an administrator's word, as for a VPN, and stays. A link that
 //! systemd-networkd(8) manages is set there: it forgets that when it is restarted, and then resolved's file changes, which
 //! wakes the agent. Both forget at a reboot; so what was found is kept in the run directory.
 
@@ -86,7 +87,7 @@ impl Resolved {
         Ok(Settings { link, servers, domains, default_route, ..Settings::default() })
     }
 
-    /// The links beside `link` whose servers are asked for everything too.
+    /// The links beside `link` that have servers.
     async fn others(&self, link: i32) -> Result<Vec<Settings>, ResolverError> {
         let operation = "read the servers of all links";
         let all: Vec<(i32, i32, Vec<u8>)> =
@@ -101,8 +102,20 @@ impl Resolved {
                 Err(error) => return Err(error),
             }
         }
-        others.retain(|other| other.default_route);
         Ok(others)
+    }
+
+    /// Domains of other links whose servers are asked beside ours, each with the number of the link.
+    pub(super) async fn beside(&self) -> Result<Vec<(i32, String)>, ResolverError> {
+        let link = self.link().await?;
+        let own = self.settings(link).await?;
+        let mut beside = Vec::new();
+        for other in self.others(link).await? {
+            let domains = words(&other.domains).into_iter();
+            let asked = domains.filter(|domain| *domain == EVERYTHING || own.has(domain));
+            beside.extend(asked.map(|domain| (other.link, domain)));
+        }
+        Ok(beside)
     }
 
     /// Tells resolved about a link, or systemd-networkd where that manages it; gives whether it does.
@@ -168,6 +181,21 @@ impl Resolved {
         keep(&self.found, &serde_json::to_vec(kept).unwrap_or_default())
     }
 
+    /// Keeps whether systemd-networkd manages a link, which is known once something was set there.
+    fn note_managed(
+        &self,
+        kept: &mut [Settings],
+        link: i32,
+        is_managed: bool,
+    ) -> Result<(), ResolverError> {
+        let known = kept.iter_mut().find(|known| known.link == link);
+        match known.filter(|known| known.is_managed != is_managed) {
+            Some(known) => known.is_managed = is_managed,
+            None => return Ok(()),
+        }
+        keep(&self.found, &serde_json::to_vec(kept).unwrap_or_default())
+    }
+
     async fn give_back(&self, found: &Settings) -> Result<(), ResolverError> {
         let Settings { link, servers, domains, default_route, is_managed, .. } = found;
         let given = if *is_managed {
@@ -190,7 +218,8 @@ impl ResolverManager for Resolved {
     async fn current(&self) -> Result<ResolvConf, ResolverError> {
         let link = self.link().await?;
         let own = self.settings(link).await?;
-        let others = self.others(link).await?;
+        let mut others = self.others(link).await?;
+        others.retain(|other| other.rivals(&own.domains));
         // A server that is reached over one link only is not to be asked by others.
         let servers = [vec![own.clone()], others].concat().into_iter().flat_map(|one| {
             one.servers.into_iter().map(move |server| match server {
@@ -210,8 +239,11 @@ impl ResolverManager for Resolved {
 
     async fn apply(&self, wanted: &Wanted) -> Result<(), ResolverError> {
         let link = self.link().await?;
-        // That it cannot be told what was there is no reason to stay with dead servers.
-        let mut kept = self.kept().unwrap_or_default();
+        // That it cannot be told what was there is said, and is no reason to stay with dead servers.
+        let (mut kept, mut unkept) = match self.kept() {
+            Ok(kept) => (kept, Ok(())),
+            Err(error) => (Vec::new(), Err(error)),
+        };
         // A link with our servers that is not the default route any more. That it is gone is no fault.
         for old in kept.extract_if(.., |old| old.link != link && old.got_ours) {
             let _ = self.give_back(&old).await;
@@ -220,16 +252,25 @@ impl ResolverManager for Resolved {
         let domains = domains(&words(&before.domains), wanted);
         // It stays with the server that it asked last as long as that is in the list; so it is told the first alone at first.
         let first = wanted.nameservers.get(..1).unwrap_or_default();
+        unkept = unkept.and(self.keep(&mut kept, Settings { got_ours: true, ..before }));
         let is_managed = self.set_servers(link, first).await?;
-        self.keep(&mut kept, Settings { is_managed, got_ours: true, ..before })?;
+        unkept = unkept.and(self.note_managed(&mut kept, link, is_managed));
         self.set_servers(link, &wanted.nameservers).await?;
         self.set_domains(link, &domains).await?;
         for other in self.others(link).await? {
-            let is_managed = self.set_default_route(other.link, false).await?;
-            self.keep(&mut kept, Settings { is_managed, ..other })?;
+            if !other.rivals(&domains) {
+                continue;
+            }
+            let link = other.link;
+            let mut left = other.domains.clone();
+            left.retain(|(domain, _)| !is_in(&domains, domain));
+            unkept = unkept.and(self.keep(&mut kept, other));
+            let is_managed = self.set_default_route(link, false).await?;
+            self.set_domains(link, &left).await?;
+            unkept = unkept.and(self.note_managed(&mut kept, link, is_managed));
         }
         self.flush().await;
-        Ok(())
+        unkept
     }
 
     async fn restore(&self) -> Result<bool, ResolverError> {
@@ -248,6 +289,22 @@ impl ResolverManager for Resolved {
     fn verdict(&self) -> &Verdict {
         &self.verdict
     }
+}
+
+impl Settings {
+    /// Whether the link's servers are asked for what those of a link with `ours` are asked for.
+    fn rivals(&self, ours: &[(String, bool)]) -> bool {
+        self.default_route || self.domains.iter().any(|(domain, _)| is_in(ours, domain))
+    }
+
+    fn has(&self, domain: &str) -> bool {
+        is_in(&self.domains, domain.trim_start_matches('~'))
+    }
+}
+
+/// Whether a domain is among some, `~.` apart, which is for everything else.
+fn is_in(domains: &[(String, bool)], domain: &str) -> bool {
+    domain != "." && domains.iter().any(|(known, _)| known.eq_ignore_ascii_case(domain))
 }
 
 /// The domains of a link with our servers: the wanted search list or its own, what it routes, and everything else.
@@ -314,6 +371,7 @@ const NETWORKD: (&str, &str, &str) =
 const NO_SUCH_LINK: &str = "org.freedesktop.resolve1.NoSuchLink";
 /// systemd-networkd manages the link.
 const LINK_BUSY: &str = "org.freedesktop.resolve1.LinkBusy";
+const EVERYTHING: &str = "~.";
 const AF_INET: i32 = 2;
 const AF_INET6: i32 = 10;
 

@@ -36,7 +36,8 @@ fn of_jobs(jobs: &str) -> Option<Shutdown> {
     })
 }
 
-const PATIENCE: Duration = Duration::from_millis(700);
+/// A process that is told to end does so within 2 s, also where systemd hangs.
+const PATIENCE: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
 mod tests {

@@ -53,7 +53,7 @@ fn near_networks_go_first_in_both_files_and_are_read_once_a_day() {
     assert!(text.contains("precedence ::/0 40"), "the default table is restated: {text}");
     assert_eq!(
         sortlist(&lab),
-        "sortlist 10.0.1.0/255.255.255.0 10.0.4.0/255.255.255.0 10.0.0.0/255.255.0.0 ;tagalong"
+        "sortlist 10.0.1.23/255.255.255.255 10.0.1.0/255.255.255.0 10.0.4.0/255.255.255.0 10.0.0.0/255.255.0.0 ;tagalong"
     );
     assert_eq!(subnet_calls(&lab), 1);
     lab.once().prints(&["unchanged"]);

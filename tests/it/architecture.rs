@@ -139,9 +139,18 @@ fn nothing_points_up() {
             continue;
         };
         let text = fs::read_to_string(&file).unwrap();
+        let mut group = "";
         for (number, line) in text.lines().enumerate() {
             let at = || format!("{}:{}", file.display(), number + 1);
-            for used in paths_after(line, "crate::").into_iter().filter(|used| used != &layer) {
+            if line.trim_start_matches("pub ").starts_with("use ") {
+                group = line;
+            }
+            let paths = if group == "use crate::{" {
+                paths_after(line, "crate::")
+            } else {
+                direct_paths_after(line, "crate::")
+            };
+            for used in paths.into_iter().filter(|used| used != &layer) {
                 if !ours.contains(&used.as_str()) {
                     wrong.push(format!("{}: {layer} uses {used}", at()));
                 }
@@ -242,12 +251,17 @@ fn layer_of(file: &Path) -> String {
     }
 }
 
+fn direct_paths_after(line: &str, prefix: &str) -> Vec<String> {
+    let code = line.split("//").next().unwrap_or_default();
+    let direct = code.match_indices(prefix).map(|(at, _)| &code[at + prefix.len()..]);
+    direct.map(word).filter(|name| !name.is_empty()).collect()
+}
+
 /// The modules named right after `prefix` in a line, in a group too: `crate::{core::x, ports::y}` over several lines is
 /// seen because rustfmt puts each module at the start of a line.
 fn paths_after(line: &str, prefix: &str) -> Vec<String> {
     let code = line.split("//").next().unwrap_or_default();
-    let direct = code.match_indices(prefix).map(|(at, _)| &code[at + prefix.len()..]);
-    let mut found: Vec<String> = direct.map(word).filter(|name| !name.is_empty()).collect();
+    let mut found = direct_paths_after(line, prefix);
     let grouped = code.strip_prefix("    ").filter(|rest| !rest.starts_with(' '));
     let modules = LAYERS.iter().map(|(name, ..)| *name);
     found.extend(

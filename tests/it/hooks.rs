@@ -9,6 +9,7 @@ use crate::bind::missing;
 
 const HOOKS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/packaging/hooks");
 const SHELLS: [&str; 2] = ["dash", "bash"];
+const ALL: [&str; 3] = ["dhclient-enter-hook", "dhclient-exit-hook", "dhcpcd-hook"];
 
 /// A host with a /run and an /etc of its own, as far as hooks see them.
 struct Host {
@@ -132,32 +133,64 @@ fn a_report_that_cannot_be_left_is_no_failure_of_the_lease() {
     for shell in SHELLS {
         for (what, mounts) in adversities {
             let variables = "reason=BOUND; interface=eth0; new_ip_address=10.0.0.1";
-            let (code, stdout, stderr) =
-                Host::new().run(shell, mounts, &sourcing("dhclient-exit-hook", variables));
-            assert_eq!(
-                (code, stdout.as_str(), stderr.as_str()),
-                (0, "theirs\nstatus 0\n", ""),
-                "{shell}, {what}"
-            );
+            for hook in ["dhclient-exit-hook", "dhcpcd-hook"] {
+                let (code, stdout, stderr) =
+                    Host::new().run(shell, mounts, &sourcing(hook, variables));
+                assert_eq!(
+                    (code, stdout.as_str(), stderr.as_str()),
+                    (0, "theirs\nstatus 0\n", ""),
+                    "{shell}, {hook}, {what}"
+                );
+            }
         }
     }
 }
 
 #[test]
+fn hooks_are_made_of_what_the_shell_has_built_in_so_that_nothing_is_forked_and_nobody_is_asked() {
+    for (shell, hook) in
+        SHELLS.into_iter().flat_map(|shell| ALL.into_iter().map(move |hook| (shell, hook)))
+    {
+        for host in [Host::new(), managed()] {
+            let variables =
+                "PATH=/nonexistent; reason=BOUND; interface=eth0; new_ip_address=10.0.0.1";
+            let (code, stdout, stderr) = host.run(shell, "", &sourcing(hook, variables));
+            assert_eq!((code, stderr.as_str()), (0, ""), "{shell} {hook}");
+            assert!(stdout.ends_with("status 0\n"), "{shell} {hook}: {stdout}");
+            if hook != "dhclient-enter-hook" {
+                assert!(host.report("eth0:4").is_some(), "{shell} {hook}");
+            }
+        }
+        // Nor is a subshell: a substitution or a pipe is one.
+        let text = fs::read_to_string(Path::new(HOOKS).join(hook)).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        // The words of a `case` are parted by what else makes a pipe.
+        let mut code = code.filter(|line| !line.ends_with(')'));
+        let forks = |line: &str| line.replace("() {", "").contains(['(', '`']);
+        let is_pipe = |line: &str| line.replace("||", "").contains('|');
+        assert!(!code.any(|line| forks(line) || is_pipe(line)), "{hook}");
+    }
+}
+
+#[test]
 fn no_variable_of_the_caller_is_changed_and_none_is_left() {
-    for (shell, hook) in SHELLS.into_iter().flat_map(|shell| {
-        ["dhclient-enter-hook", "dhclient-exit-hook"].into_iter().map(move |hook| (shell, hook))
-    }) {
+    for (shell, hook) in
+        SHELLS.into_iter().flat_map(|shell| ALL.into_iter().map(move |hook| (shell, hook)))
+    {
         let host = managed();
         let script = format!(
-            "reason=BOUND; interface=eth0; new_ip_address=10.0.0.1; IFS=:\nset > $OUT/before\n. {HOOKS}/{hook}\nset > $OUT/after"
+            "reason=BOUND; interface=eth0; new_ip_address=10.0.0.1; skip_hooks=; IFS=:\nset > $OUT/before\n. {HOOKS}/{hook}\nset > $OUT/after"
         );
         let script = format!("OUT={}\n{script}", host.path("").display());
         let (code, _, stderr) = host.run(shell, "", &script);
         assert_eq!((code, stderr.as_str()), (0, ""), "{shell} {hook}");
-        let before = variables(&host.path("before"));
+        let [mut before, mut after] = ["before", "after"].map(|name| variables(&host.path(name)));
         assert!(before.contains_key("new_ip_address"), "{before:?}");
-        assert_eq!(before, variables(&host.path("after")), "{shell} {hook}");
+        if hook == "dhcpcd-hook" {
+            // That is how dhcpcd is told (dhcpcd-run-hooks(8)).
+            assert_ne!(before.remove("skip_hooks"), after.remove("skip_hooks"), "{shell}");
+        }
+        assert_eq!(before, after, "{shell} {hook}");
     }
 }
 

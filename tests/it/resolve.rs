@@ -5,7 +5,7 @@ mod files;
 mod order;
 mod readers;
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use sandbox::{
     black_hole::BlackHole,
@@ -117,7 +117,7 @@ fn a_resolver_that_is_right_is_not_written_again() {
 }
 
 #[test]
-fn a_respawned_server_replaces_the_dead_one_and_the_living_one_keeps_its_place() {
+fn a_respawned_server_replaces_the_dead_one_and_the_living_one_stays() {
     let lab = Lab::new();
     let (first, second) = (fleet_server(Vec::new()), fleet_server(Vec::new()));
     lab.list_server(first.addr(), "us-east-1a");
@@ -132,7 +132,8 @@ fn a_respawned_server_replaces_the_dead_one_and_the_living_one_keeps_its_place()
     lab.list_server(respawned.addr(), "us-east-1a");
     leader.stop();
     lab.once();
-    assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&other, &respawned]));
+    let set = nameservers(&lab.resolv_conf()).into_iter().collect::<BTreeSet<_>>();
+    assert_eq!(set, ips(&[&other, &respawned]).into_iter().collect());
 }
 
 #[test]

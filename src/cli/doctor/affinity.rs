@@ -94,7 +94,7 @@ fn find(
 ) -> Result<(Found, Vec<String>), Vec<Failure>> {
     let Some(settings) = settings(args) else { return Err(Vec::new()) };
     let resolvers = resolvers(args);
-    let outcome = on_host(settings, &args.state_dir, Access::ReadOnly, PATIENCE, async |host| {
+    let outcome = on_host(settings, args, Access::ReadOnly, PATIENCE, async |host| {
         let looked = tokio::time::timeout_at(deadline, look(host, args, &resolvers, name));
         let late = || vec![Failure::told("the deadline came before the name was looked up", None)];
         looked.await.unwrap_or_else(|_| Err(late()))

@@ -10,7 +10,10 @@ use crate::{
         secret::{exposure, tsig_key},
         settings::ConfigError,
     },
-    core::diagnosis::{Check, Finding, Verdict},
+    core::{
+        detect::author_of,
+        diagnosis::{Check, Finding, Verdict},
+    },
     ports::{Clock as _, chain},
     store::{last_pass::LastPass, trampled::Trampled},
     sys::{clock::SystemClock, fs::is_locked},
@@ -58,7 +61,11 @@ fn overwritten(run_dir: &Path) -> Finding {
         return Finding::fine(Check::Overwritten, "by no other program since the boot");
     };
     let age = SystemClock.now().saturating_sub(at);
-    let finding = format!("another program changed the resolver {times} time(s), last {age} s ago");
+    let added = difference.iter().filter_map(|line| line.strip_prefix('+'));
+    let author = author_of(&added.collect::<Vec<_>>().join("\n"));
+    let who =
+        author.map_or("another program".to_owned(), |author| format!("{author}, by its comment,"));
+    let finding = format!("{who} changed the resolver {times} time(s), last {age} s ago");
     let (verdict, finding) = if held {
         (Verdict::Wrong, format!("{finding}; it is left to that program for now"))
     } else {

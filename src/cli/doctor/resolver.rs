@@ -53,6 +53,18 @@ pub(super) async fn owner(known: &Known, resolvers: &Resolvers) -> Vec<Finding> 
     let writes = verdict.owner == Owner::ResolvConf;
     let has = |wanted: &Clue| writes && clues.contains(wanted);
     let other = clues.iter().find(|clue| matches!(clue, Clue::WrittenByOther(_)));
+    let is_resolved = verdict.owner == Owner::SystemdResolved;
+    let beside = if is_resolved { resolvers.beside().await } else { Vec::new() };
+    if !beside.is_empty() {
+        let asked =
+            beside.iter().map(|(link, domain)| format!("link {link} is asked for {domain}"));
+        return vec![
+            Finding::note(Check::Owner, format!("{}, which asks others beside our servers", verdict.owner))
+                .because(asked)
+                .because(clues)
+                .remedy(["if that is not meant, take the domain away from that link, as `resolvectl domain LINK` shows it"]),
+        ];
+    }
     vec![if has(&Clue::Hindered(Hindrance::Immutable)) {
         Finding::wrong(Check::Owner, format!("{}, and it cannot be written", verdict.owner))
             .because(clues)

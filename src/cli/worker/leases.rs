@@ -1,6 +1,6 @@
 //! What the hooks reported, held against the metadata and the kernel: which addresses are awaited, and which are lost.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -12,8 +12,7 @@ impl Worker<'_> {
     pub(super) async fn facts(&self, host: &Host<'_>, deadline: Instant) -> Result<Facts, Failure> {
         let patience = Instant::now() + LAG;
         loop {
-            let mut facts = host.facts(deadline).await?;
-            facts.lost = self.lost();
+            let facts = host.facts(deadline).await?;
             let Some(awaited) = self.awaited(&facts) else { return Ok(facts) };
             if Instant::now() >= patience {
                 tracing::warn!(
@@ -27,12 +26,6 @@ impl Worker<'_> {
         }
     }
 
-    /// Addresses that leases have lost, and that no interface has, as far as the kernel has told.
-    pub(super) fn lost(&self) -> BTreeSet<IpAddr> {
-        let lost = self.hooks.leases().into_iter().filter_map(|lease| lease.lost());
-        lost.filter(|address| self.addresses.has(*address) == Some(false)).collect()
-    }
-
     /// An address that a lease gave to one of EC2's interfaces, and that the facts do not have.
     fn awaited(&self, facts: &Facts) -> Option<IpAddr> {
         let is_ec2s = |interface: &str| {
@@ -44,9 +37,8 @@ impl Worker<'_> {
                 IpAddr::V6(ipv6) => one.ipv6s.contains(&ipv6),
             })
         };
-        let leases = self.hooks.leases().into_iter().filter(|lease| is_ec2s(&lease.interface));
-        let held = leases.filter_map(|lease| lease.held());
-        held.filter(|address| self.addresses.has(*address) != Some(false))
+        let held = self.leases.held().filter(|(lease, _)| is_ec2s(&lease.interface));
+        held.map(|(_, address)| address)
             .find(|address| !is_listed(*address) && !self.given_up.borrow().contains(address))
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::Worker;
 use crate::{
@@ -19,9 +19,10 @@ use crate::{
     cli::{known::Known, once::resolve},
     config::Manager,
     core::{
+        event::Event,
+        job::Outcome,
         resolv_conf::ResolvConf,
-        schedule::{Event, Outcome},
-        servers::{Health, NameServer},
+        servers::{Health, NameServer, Ranked},
     },
     ports::{Clock as _, Depth, Failure, Prober as _, ResolverManager},
     resolver::health::SoaProber,
@@ -39,7 +40,7 @@ pub(super) enum Listing {
 }
 
 impl Worker<'_> {
-    pub(super) async fn set_resolver(&self, listing: Listing) -> Performed {
+    pub(super) async fn set_resolver(&self, listing: Listing, hands_off: bool) -> Performed {
         let host = self.host();
         let Some(known) = self.known_or_read(&host).await else {
             return Performed::with(Outcome::Failed);
@@ -47,7 +48,7 @@ impl Worker<'_> {
         let manager = known.config.resolver.manager;
         let needs_list = known.config.backends.keys().any(|name| known.needs_discovery(name));
         if manager == Manager::None {
-            self.leave_the_resolver_alone();
+            self.give_the_resolver_back().await;
         }
         if manager == Manager::None && !needs_list {
             return Performed::with(Outcome::Done);
@@ -63,14 +64,24 @@ impl Worker<'_> {
         let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
         // Until it is known what was set, nobody can tell our own change from others'.
         let setting = self.setting.lock().await;
-        let resolved =
-            resolve(&host, &known, &self.resolvers, listed, Mode::Follow(&self.proposed)).await;
-        // Where nobody serves, whatever another program writes can only be better.
-        self.wanted.borrow_mut().clone_from(&resolved.wanted);
+        let mode = if hands_off && !self.is_as_it_was_set().await {
+            Mode::Learn
+        } else {
+            Mode::Follow(&self.proposed)
+        };
+        let resolved = resolve(&host, &known, &self.resolvers, listed, mode).await;
+        // Where nobody serves, whatever another program writes can only be better. What was only proposed was not set.
+        if resolved.is_managed() || resolved.wanted.is_none() {
+            self.wanted.borrow_mut().clone_from(&resolved.wanted);
+        }
+        self.given_back.set(false);
         drop(setting);
-        let usable = resolved.ranking.usable.iter().map(|ranked| ranked.server.address.ip());
-        let usable = usable.collect::<BTreeSet<_>>();
+        let addresses = |ranked: &[Ranked]| {
+            ranked.iter().map(|ranked| ranked.server.address.ip()).collect::<BTreeSet<_>>()
+        };
+        let usable = addresses(&resolved.ranking.usable);
         self.silent.borrow_mut().retain(|address| !usable.contains(address));
+        *self.left_out.borrow_mut() = addresses(&resolved.ranking.left_out);
         if matches!(resolved.action, Action::Written { .. }) {
             self.silent.borrow_mut().clear();
             tracing::info!(
@@ -89,10 +100,47 @@ impl Worker<'_> {
         performed
     }
 
+    /// Whether nobody has changed the resolver since it was set.
+    async fn is_as_it_was_set(&self) -> bool {
+        let Some(wanted) = self.wanted.borrow().clone() else { return false };
+        let Ok(Some(manager)) = self.manager().await else { return false };
+        manager.current().await.is_ok_and(|current| manager.becomes(&current, &wanted) == current)
+    }
+
+    /// The configuration says that it is none of ours.
+    async fn give_the_resolver_back(&self) {
+        self.forget_the_resolver();
+        if self.given_back.replace(true) {
+            return;
+        }
+        for (owner, outcome) in self.resolvers.restore().await {
+            match outcome {
+                Ok(true) => tracing::info!(owner, "the resolver is as it was found"),
+                Ok(false) => {}
+                Err(error) => {
+                    // Asked for again with the next list.
+                    self.given_back.set(false);
+                    self.say_conditions("give back", [Failure::of(&error).to_string()]);
+                }
+            }
+        }
+    }
+
+    /// At the end of the agent: what was set stays, and whoever owns the resolver may change it again.
+    pub(in crate::cli) async fn leave_the_resolver_alone(&self) {
+        let was_managed = self.wanted.borrow().is_some();
+        self.forget_the_resolver();
+        if was_managed && let Ok(Some(manager)) = self.manager().await {
+            // It is said by `restore`, and time is short.
+            let _ = timeout(RELEASE_LIMIT, manager.release()).await;
+        }
+    }
+
     /// From now on it is others', and the clients' hooks do not keep them away.
-    pub(in crate::cli) fn leave_the_resolver_alone(&self) {
+    fn forget_the_resolver(&self) {
         *self.wanted.borrow_mut() = None;
-        let _ = managed::set(&self.args.run_dir, false);
+        self.report.borrow_mut().resolved = None;
+        let _ = managed::set(&self.args.run_dir, None);
     }
 
     /// Puts the file back if another program changed it.
@@ -122,14 +170,21 @@ impl Worker<'_> {
             self.say_conditions("guard", []);
             return Performed::with(Outcome::Done);
         }
-        let answers = match self.known() {
+        let ranks_again =
+            |event| Performed { events: vec![event], ..Performed::with(Outcome::Done) };
+        if managed::servers(&self.args.run_dir) == Some(current.nameservers()) {
+            // A pass of `once` has set them, and may know better: all are ranked.
+            *self.wanted.borrow_mut() = None;
+            return ranks_again(Event::ServerBack);
+        }
+        let answers = match self.known_or_files() {
             Some(known) => ask(&known, wanted.nameservers.clone()).await,
             None => Vec::new(),
         };
-        if !answers.iter().any(|(_, health)| health.answers()) {
-            // They have died since they were set: whatever was written instead can only be better, until all are ranked again.
-            let events = vec![Event::ServerSilent];
-            return Performed { events, ..Performed::with(Outcome::Done) };
+        if !answers.iter().any(|(_, health)| matches!(health, Health::Alive(_))) {
+            // They have died since they were set, or were never more than a makeshift: whatever was written instead can only
+            // be better, until all are ranked again.
+            return ranks_again(Event::ServerSilent);
         }
         self.note_trampling(&current, &ours);
         if let Err(error) = manager.apply(&wanted).await {
@@ -150,25 +205,31 @@ impl Worker<'_> {
     }
 
     async fn manager(&self) -> Result<Option<Box<dyn ResolverManager>>, Failure> {
-        let manager = self
-            .known()
-            .map_or(self.config.borrow().resolver.manager, |known| known.config.resolver.manager);
+        let manager = self.config().resolver.manager;
         self.resolvers.open(manager).await.map_err(|error| Failure::of(&error))
     }
 
-    /// Whether the servers in use serve. Only a change is an event: what stays silent is ranked again by its own timer.
+    /// Whether the servers in use serve, and those that were left out still do not. Only a change is an event: what stays
+    /// silent is ranked again by its own timer.
     pub(super) async fn probe(&self) -> Performed {
         let mut performed = Performed::with(Outcome::Done);
-        let Some(known) = self.known() else { return performed };
+        let Some(known) = self.known_or_files() else { return performed };
         let Ok(Some(manager)) = self.manager().await else { return performed };
         let Ok(current) = manager.current().await else { return performed };
-        let answers = ask(&known, current.nameservers()).await;
-        let silent = answers.into_iter().filter(|(_, health)| !matches!(health, Health::Alive(_)));
-        let silent = silent.map(|(address, _)| address);
-        let silent = silent.collect::<BTreeSet<_>>();
+        let in_use = current.nameservers();
+        let mut left_out = self.left_out.borrow().clone();
+        left_out.retain(|address| !in_use.contains(address));
+        let (answers, others) =
+            tokio::join!(ask(&known, in_use), ask(&known, left_out.into_iter().collect()));
+        let serves = |health: &Health| matches!(health, Health::Alive(_));
+        let silent = answers.into_iter().filter(|(_, health)| !serves(health));
+        let silent = silent.map(|(address, _)| address).collect::<BTreeSet<_>>();
         let before = self.silent.replace(silent.clone());
         if silent.difference(&before).next().is_some() {
             performed.events.push(Event::ServerSilent);
+        }
+        if others.iter().any(|(_, health)| serves(health)) {
+            performed.events.push(Event::ServerBack);
         }
         performed
     }
@@ -186,3 +247,5 @@ async fn ask(known: &Known, servers: Vec<IpAddr>) -> Vec<(IpAddr, Health)> {
 }
 
 const LIST_LIMIT: Duration = Duration::from_secs(10);
+/// The agent is to end within two seconds.
+const RELEASE_LIMIT: Duration = Duration::from_millis(300);

@@ -208,11 +208,43 @@ fn the_file_that_was_found_first_is_given_back() {
 }
 
 #[test]
-fn where_there_was_no_file_none_is_given_back() {
+fn where_there_was_no_file_there_is_none_again() {
     let (lab, server) = lab();
     fs::remove_file(lab.path("root/etc/resolv.conf")).unwrap();
     lab.once();
-    let (root, state) = (lab.path("root"), lab.path("state"));
-    assert!(!block_on(manager(&root, &state).restore()).unwrap());
     assert_eq!(nameservers(&lab.resolv_conf()), [server.addr().ip().to_string()]);
+    lab.once();
+    let (root, state) = (lab.path("root"), lab.path("state"));
+    assert!(block_on(manager(&root, &state).restore()).unwrap());
+    assert!(!lab.path("root/etc/resolv.conf").exists());
+    assert!(!block_on(manager(&root, &state).restore()).unwrap());
+}
+
+#[test]
+fn what_a_machine_image_found_is_not_given_back_on_another_host() {
+    let (lab, _server) = lab();
+    lab.once();
+    // The image is another instance's from its first boot on.
+    fs::remove_dir_all(lab.path("run")).unwrap();
+    lab.file("root/etc/resolv.conf", "nameserver 10.7.7.7\n");
+    lab.once();
+    lab.file("root/etc/resolv.conf", "nameserver 10.6.6.6\n");
+    lab.once();
+    let (root, state) = (lab.path("root"), lab.path("state"));
+    assert!(block_on(manager(&root, &state).restore()).unwrap());
+    assert_eq!(lab.resolv_conf(), "nameserver 10.7.7.7\n", "not what was trampled later, either");
+}
+
+#[test]
+fn a_link_into_a_directory_of_run_that_is_gone_is_made_good() {
+    let (lab, server) = lab();
+    let file = lab.path("root/etc/resolv.conf");
+    fs::remove_file(&file).unwrap();
+    symlink("../run/netconfig/resolv.conf", &file).unwrap();
+    lab.once();
+    assert_eq!(nameservers(&lab.resolv_conf()), [server.addr().ip().to_string()]);
+    assert!(lab.path("root/run/netconfig/resolv.conf").exists());
+    let (root, state) = (lab.path("root"), lab.path("state"));
+    assert!(block_on(manager(&root, &state).restore()).unwrap());
+    assert!(file.is_symlink() && !file.exists());
 }

@@ -207,6 +207,7 @@ impl<'s> History<'s> {
         let zone = if self.knows { HERE } else { "" };
         let spread = if self.knows { self.spread.clone() } else { String::new() };
         let resolution = Resolution {
+            announce: &|_| {},
             listed,
             prober: scene,
             manager: scene,

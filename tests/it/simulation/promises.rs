@@ -50,8 +50,8 @@ pub(super) struct Seen<'a> {
     pub(super) outcome: Option<&'a Resolved>,
 }
 
-/// A server's place: what speaks against it, whether it stands in another zone, its place so far.
-type Place = (u8, bool, usize);
+/// A server's place: what speaks against it, whether it stands in another zone. The order of equals is the ranking's own affair.
+type Place = (u8, bool);
 
 /// What the servers' answers call for.
 #[derive(Debug)]
@@ -179,7 +179,10 @@ impl Seen<'_> {
         if !ranked.is_empty() {
             return Call::Serving(ranked);
         }
-        if is_scoped(read) || in_use.iter().any(|address| self.answered_first(address)) {
+        // Those in use are asked once more before they are left.
+        let answered =
+            |address: &IpAddr| self.answers_of(address).iter().take(2).any(Health::answers);
+        if is_scoped(read) || in_use.iter().any(answered) {
             return Call::Leave;
         }
         let living = |servers: &[NameServer], fits: &dyn Fn(&IpAddr) -> bool| {
@@ -199,7 +202,7 @@ impl Seen<'_> {
     fn place(&self, server: &NameServer, in_use: &[IpAddr]) -> Place {
         let address = server.address.ip();
         let Some(Health::Alive(answer)) = self.judged(&address, in_use) else {
-            return (u8::MAX, true, usize::MAX);
+            return (u8::MAX, true);
         };
         let is_stale = self.is_behind(&address, in_use) && {
             // From when it was first seen, but for a clock that was set back.
@@ -210,8 +213,7 @@ impl Seen<'_> {
         let is_impaired = is_stale || !answer.is_authoritative || answer.over_tcp == Some(false);
         let burden = if server.is_draining { 2 } else { u8::from(is_impaired) };
         let is_elsewhere = server.availability_zone.as_deref() != Some(self.zone);
-        let place = in_use.iter().position(|known| *known == address);
-        (burden, is_elsewhere, place.unwrap_or(usize::MAX))
+        (burden, is_elsewhere)
     }
 
     /// Whether another authority has a newer serial (RFC 1982 section 3.2).
@@ -285,15 +287,12 @@ pub(super) fn best_of<K: Ord + Copy>(set: &[IpAddr], ranked: &[(K, IpAddr)]) -> 
 
 /// Whether the servers in use are the best already, none before a sounder one.
 pub(super) fn is_mere_order(in_use: &[IpAddr], ranked: &[(Place, IpAddr)]) -> bool {
-    let distinct = in_use.iter().collect::<BTreeSet<_>>();
-    let place = |address: &IpAddr| {
-        ranked.iter().find(|(_, known)| known == address).map(|((burden, ..), _)| *burden)
-    };
-    let burdens = in_use.iter().map(place).collect::<Option<Vec<_>>>();
-    let best = ranked.iter().take(3).map(|(_, address)| address);
-    // Of equals that are new, another three may be the best ones.
-    let is_same = best.collect::<BTreeSet<_>>() == distinct;
-    is_same && burdens.is_some_and(|burdens| burdens.is_sorted())
+    let mut best = in_use.iter().copied().collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let place = |address: &IpAddr| ranked.iter().find(|(_, known)| known == address).map(|it| it.0);
+    best.sort_by_key(place);
+    let places = in_use.iter().map(place).collect::<Option<Vec<_>>>();
+    best_of(&best, ranked).is_ok()
+        && places.is_some_and(|places| places.is_sorted_by_key(|(burden, _)| *burden))
 }
 
 /// Lines that are not ours stand in the new file as in the old one, and so do options that the policy does not set.

@@ -1,0 +1,51 @@
+//! The end of the agent, and of the host.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Worker;
+use crate::{
+    cli::{pass::turn, withdraw::withdraw},
+    config::Occasion,
+    core::job::Outcome,
+    sys::shutdown::Shutdown,
+};
+
+impl Worker<'_> {
+    /// How long after the signal the records may take to go with the agent; `None` if they stay.
+    pub(in crate::cli) async fn withdraws_at_stop(
+        &self,
+        shutdown: impl AsyncFnOnce() -> Option<Shutdown>,
+    ) -> Option<Duration> {
+        let occasions = self.config().withdraw;
+        if occasions.contains(&Occasion::Stop) {
+            Some(STOP_LIMIT)
+        } else if occasions.contains(&Occasion::Poweroff) {
+            (shutdown().await == Some(Shutdown::Poweroff)).then_some(POWEROFF_LIMIT)
+        } else {
+            None
+        }
+    }
+
+    /// Takes the records back, whatever else is under way.
+    pub(in crate::cli) async fn take_back(&self, deadline: Instant) -> Outcome {
+        let facts = self.known().and_then(|known| known.facts.clone());
+        // A pass of another process would publish again what it does not see go.
+        let _turn = turn(&self.args.run_dir, Duration::from_millis(300));
+        let report = withdraw(&self.host(), facts, deadline).await;
+        let outcome = if report.is_good() { Outcome::Done } else { Outcome::Failed };
+        self.say("withdraw", &report);
+        tracing::info!("{report}");
+        let mut whole = self.report.borrow_mut();
+        whole.registered = report.registered;
+        whole.failures = report.failures;
+        outcome
+    }
+}
+
+/// From the signal to the end; whoever stops us waits.
+const STOP_LIMIT: Duration = Duration::from_millis(1700);
+/// The same when the host goes down, where everything stops at a time and there is no second try: less than the unit's
+/// `TimeoutStopSec`.
+const POWEROFF_LIMIT: Duration = Duration::from_millis(4500);

@@ -1,0 +1,79 @@
+//! What the agent has to say of itself: to systemd, to `status`, and to the log.
+
+use super::Worker;
+use crate::{
+    agent::{daemon::Performed, registration::Registered, report::Report, resolution::Resolved},
+    cli::{pass::leave, wiring::Host},
+    core::job::Outcome,
+};
+
+impl Worker<'_> {
+    /// The end of a job that changed how things stand.
+    pub(super) fn close(&self, host: &Host<'_>, is_good: bool) -> Performed {
+        let mut report = self.report.borrow_mut();
+        report.inputs = host.inputs();
+        // For `status` alone.
+        let _ = leave(&self.args.run_dir, &report);
+        let status = Some(self.status(&report));
+        let outcome = if is_good { Outcome::Done } else { Outcome::Failed };
+        Performed { outcome, events: Vec::new(), status, rhythm: Some(self.rhythm()) }
+    }
+
+    /// `published web-1.corp.internal. · resolvers 10.0.0.2, 10.0.0.3 unchanged (1 of 3 do not serve)`
+    pub(super) fn status(&self, report: &Report) -> String {
+        let ledger = self.notebook.ledger();
+        let names = ledger
+            .published
+            .values()
+            .flatten()
+            .filter(|(name, published)| published.confirmed && !name.is_reverse());
+        let names = names.map(|(name, _)| name.to_string()).collect::<Vec<_>>();
+        let failure = report
+            .failures
+            .iter()
+            .chain(report.registered.iter().flat_map(|part: &Registered| &part.failures))
+            .next();
+        let mut parts = Vec::new();
+        if !names.is_empty() {
+            parts.push(format!("published {}", names.join(", ")));
+        }
+        let blocked = report.registered.iter().flat_map(|part| &part.blocked);
+        parts.extend(blocked.map(|blocked| format!("{} left alone: {}", blocked.name, blocked.by)));
+        parts.extend(failure.map(|failure| format!("failing: {failure}")));
+        if parts.is_empty() {
+            parts.push("nothing published".to_owned());
+        }
+        let resolved = Report { registered: Vec::new(), failures: Vec::new(), ..report.clone() };
+        parts.extend(resolved.resolved.as_ref().map(Resolved::summary));
+        if self.trampled.borrow().held {
+            parts.push("resolv.conf is left to another program".to_owned());
+        }
+        parts.join(" · ")
+    }
+
+    /// Tells what is new about a part: what begins to go wrong, and what is over.
+    pub(super) fn say(&self, part: &'static str, report: &Report) {
+        let blocked = report.registered.iter().flat_map(|part| &part.blocked);
+        let blocked = blocked.map(|blocked| {
+            format!("{} is left alone: {}; {}", blocked.name, blocked.by, blocked.by.hint())
+        });
+        let failures = report.failures().map(|failure| {
+            let hints = failure.hints.iter().map(|hint| format!("; {hint}"));
+            format!("{failure}{}", hints.collect::<String>())
+        });
+        self.say_conditions(
+            part,
+            blocked.chain(failures).chain(report.notices()).collect::<Vec<_>>(),
+        );
+    }
+
+    pub(super) fn say_conditions(
+        &self,
+        part: &'static str,
+        conditions: impl IntoIterator<Item = String>,
+    ) {
+        let news = self.standing.borrow_mut().now(part, conditions);
+        news.begun.iter().for_each(|text| tracing::warn!("{text}"));
+        news.over.iter().for_each(|text| tracing::info!("over: {text}"));
+    }
+}
