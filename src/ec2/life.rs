@@ -1,7 +1,7 @@
 //! What the metadata say about the end of the instance (EC2 User Guide, "Instance metadata categories").
 
 use super::imds::{Imds, Item};
-use crate::{core::schedule::Ending, ports::error::FactError};
+use crate::{core::event::Ending, ports::error::FactError};
 
 /// How the end of the instance is announced, if it is.
 ///

@@ -1,6 +1,10 @@
 //! A host from its first boot to its last shutdown.
 
-use std::{collections::BTreeSet, net::Ipv4Addr, time::Instant};
+use std::{
+    collections::BTreeSet,
+    net::Ipv4Addr,
+    time::{Duration, Instant},
+};
 
 use sandbox::fault::{Fault, Service};
 
@@ -72,7 +76,9 @@ fn a_host_of_dhcpcd_follows_lease_and_servers() {
         first_boot(&mut machine);
         follows_the_servers(&machine);
         follows_its_lease(&machine);
-        assert!(machine.uses(PRIMARY), "the packaged hook keeps dhcpcd away from the file");
+        assert!(machine.uses(PRIMARY));
+        let log = machine.ask("journalctl --no-pager -b -u tagalong");
+        assert!(!log.contains("another program changed"), "its hook keeps dhcpcd away: {log}");
     }
 }
 
@@ -88,6 +94,7 @@ pub(crate) fn first_boot(machine: &mut Machine) {
     assert_eq!(machine.ask("cloud-init status").trim(), "status: done");
     assert!(machine.ask("cloud-init schema --system").contains("Valid cloud-config"));
     assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
+    machine.ask("systemd-analyze security --no-pager --threshold=30 tagalong.service");
     // Others' units are the container's affair.
     let failed = machine.ask("systemctl --failed --plain --no-legend");
     assert!(!failed.contains("tagalong") && !failed.contains("cloud"), "{failed}");
@@ -211,6 +218,7 @@ fn no_boot_waits_for_silent_metadata_nor_for_dead_dns_servers() {
             "{what}: the boot took {:.2?} without the agent and {:.2?} with it",
             took[0], took[1]
         );
+        assert!(took[1] < took[0] + Duration::from_secs(10), "a hang, not a figure: {took:?}");
         assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
         drop(dead);
         machine.vpc.respawn_primary();

@@ -34,8 +34,8 @@ fn killed_200_times_while_leases_and_servers_change_it_leaves_a_whole_file_and_s
             _ => {}
         }
         host.agent("");
-        // The moments are spread over all that it does at its start.
-        thread::sleep(Duration::from_millis(u64::from(round * 37 % 151)));
+        // The moments are spread over all that it does at its start, and after it.
+        thread::sleep(Duration::from_millis(u64::from(round * 137 % 601)));
         host.kill("agent");
         let file = host.read("/etc/resolv.conf");
         let is_ours = file.starts_with(MARK);
@@ -46,7 +46,14 @@ fn killed_200_times_while_leases_and_servers_change_it_leaves_a_whole_file_and_s
         let state = host.read("/var/lib/tagalong/state.json");
         serde_json::from_str::<serde_json::Value>(&state).expect("a loadable state file");
     }
-    eprintln!("killed 200 times, {moves} changes of the lease; the file was ours {of_ours} times");
+    let log = host.log("agent");
+    let [begun, set, published] =
+        ["the agent begins", "resolver set", ": published "].map(|what| log.matches(what).count());
+    eprintln!(
+        "killed 200 times, {moves} changes of the lease; the file was ours {of_ours} times; {begun} had begun, {set} set the \
+         resolver, {published} published"
+    );
+    assert!(begun > 150 && set > 20 && published > 2, "most die before they do anything");
     host.vpc.move_host(OTHER);
     host.vpc.list(SERVERS[1]);
     host.agent("");

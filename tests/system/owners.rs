@@ -35,6 +35,11 @@ fn check(subject: &Subject) {
     follows_the_servers(&machine);
     let status = machine.ask("tagalong status");
     assert!(status.contains(&format!("owner         {owner} because: ")), "{status}");
+    let doctor = machine.run("tagalong doctor");
+    let doctor = String::from_utf8_lossy(&doctor.stdout);
+    eprintln!("{shape:?}\n{doctor}");
+    let line = doctor.lines().find(|line| line.contains("owner")).unwrap_or_default();
+    assert!(line.contains(owner) && !line.contains("wrong"), "{doctor}");
     let resolves = |machine: &Machine| {
         machine.resolves(APP)
             && query.is_none_or(|query| machine.run(&format!("{query} {APP}")).status.success())
@@ -125,6 +130,21 @@ fn network_manager_follows_the_fleets_servers_and_is_given_back() {
             "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
             "systemctl restart NetworkManager",
             "nmcli connection up \"$(nmcli --terse --fields=NAME connection show --active | head -n 1)\"",
+        ],
+        clear: "",
+        query: None,
+    });
+}
+
+#[test]
+fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
+    check(&Subject {
+        shape: Shape::Debian,
+        owner: "resolv-conf",
+        tramples: &[
+            "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+            "rm /etc/resolv.conf",
+            "echo 'nameserver 192.0.2.1' > /etc/new && mv /etc/new /etc/resolv.conf",
         ],
         clear: "",
         query: None,
