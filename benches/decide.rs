@@ -8,7 +8,7 @@ use std::{
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tagalong::core::{
     name::Name,
-    naming::{Reverse, Wish},
+    naming::{Conflict, Reverse, Wish},
     ownership::OwnerId,
     plan::{Observed, plan},
     resolv_conf::{ResolvConf, Wanted},
@@ -28,6 +28,7 @@ fn moved(names: u32) -> (OwnerId, BTreeMap<Name, Wish>, Observed) {
             ttl: 60,
             values: BTreeSet::from([address(1 << 20)]),
             reverse: Reverse::Never,
+            conflict: Conflict::Refuse,
             because: Vec::new(),
         };
         observed.zones.insert(name.clone(), zone.clone());

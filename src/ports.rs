@@ -4,7 +4,12 @@
 
 pub mod error;
 
-use std::{error::Error, fmt, io, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    error::Error,
+    fmt, io,
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::Sender;
@@ -17,6 +22,7 @@ use crate::core::{
     facts::Facts,
     ledger::Ledger,
     name::Name,
+    ownership::{Life, OwnerId},
     plan::{Observed, ZoneChange},
     resolv_conf::{ResolvConf, Wanted},
     servers::{Health, NameServer},
@@ -63,6 +69,17 @@ pub trait FactSource: Send + Sync {
 pub trait ServerDirectory: Send + Sync {
     /// The listed servers, in a stable order. An empty list is an answer, and never a reason to forget the last one.
     async fn list(&self) -> Result<Vec<NameServer>, DirectoryError>;
+}
+
+/// Says what has become of instances.
+#[async_trait]
+pub trait InstanceDirectory: Send + Sync {
+    /// What EC2 says of each, looked up now; those that it cannot know are left out: of another account, or not listed where
+    /// nothing says that they ever were in this one.
+    async fn lives(
+        &self,
+        owners: &BTreeSet<OwnerId>,
+    ) -> Result<BTreeMap<OwnerId, Life>, DirectoryError>;
 }
 
 /// Says which subnets this host's VPC has.

@@ -1,5 +1,7 @@
 //! Journey 1: publish who this host is. Wanted names → observe → plan → remember → apply → remember.
 
+mod planning;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -7,6 +9,7 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
+pub use self::planning::Planned;
 use super::{
     notebook::Notebook,
     patience::{Patience, out_of_time},
@@ -16,10 +19,13 @@ use crate::{
         name::Name,
         naming::{Reverse, Wish},
         ownership::OwnerId,
-        plan::{Blocked, Plan, RrsetSwap, plan},
+        plan::{Blocked, Plan, RrsetSwap},
         reason::Reason,
     },
-    ports::{Backend, Clock, Disposition, Failure, Situation as _, error::BackendError},
+    ports::{
+        Backend, Clock, Disposition, Failure, InstanceDirectory, Situation as _,
+        error::BackendError,
+    },
 };
 
 /// What one backend shall publish for this host.
@@ -36,6 +42,8 @@ pub struct Registration<'a> {
     pub unwanted: Unwanted,
     /// Names to take back although the ledger does not know them.
     pub also_retired: BTreeSet<Name>,
+    /// Who knows whether other owners of names still exist; nobody is asked where nothing is to be published.
+    pub instances: Option<&'a dyn InstanceDirectory>,
     /// The memory.
     pub notebook: &'a Notebook<'a>,
     /// The time.
@@ -101,24 +109,6 @@ impl Registered {
 }
 
 impl Registration<'_> {
-    /// Reads what stands and plans the way from there: journey 1 up to the point where something would be sent.
-    ///
-    /// # Errors
-    /// The backend cannot be read.
-    pub async fn plan(&self) -> Result<Plan, BackendError> {
-        let mut retired = match self.unwanted {
-            Unwanted::Retired => self.notebook.ledger().retired(self.name, self.desired),
-            Unwanted::Kept => BTreeSet::new(),
-        };
-        retired.extend(self.also_retired.iter().cloned());
-        let names = self
-            .desired
-            .keys()
-            .chain(retired.iter().filter(|name| !self.desired.contains_key(name)));
-        let observed = self.backend.observe(&names.cloned().collect::<Vec<_>>()).await?;
-        Ok(plan(self.owner, self.desired, &retired, &observed))
-    }
-
     /// The whole journey, again and again until it is done, until it can never be, or until the deadline.
     pub async fn run(&self) -> Registered {
         let mut outcome = Registered {
@@ -161,18 +151,19 @@ impl Registration<'_> {
 
     /// One time through; the error is what stands in the way of more.
     async fn pass(&self, outcome: &mut Registered) -> Option<BackendError> {
-        let plan = match self.plan().await {
-            Ok(plan) => plan,
+        let Planned { plan, desired, notices } = match self.plan().await {
+            Ok(planned) => planned,
             Err(error) => return Some(error),
         };
         outcome.failures.clear();
+        outcome.notices = notices;
         outcome.blocked.clone_from(&plan.blocked);
         outcome.skipped.clone_from(&plan.skipped);
         outcome.unchanged.clone_from(&plan.unchanged);
         let noted = self.notebook.ledger().published.remove(self.name).unwrap_or_default();
         // A reverse name that is welcome where it is served, and never was, is not worth waiting for.
         let is_optional = |name: &Name| {
-            let wish = self.desired.get(name);
+            let wish = desired.get(name);
             wish.is_some_and(|wish| wish.reverse == Reverse::IfServed) && !noted.contains_key(name)
         };
         let mut stopped = None;
@@ -209,7 +200,7 @@ impl Registration<'_> {
             }
         }
         if let Err(error) =
-            self.notebook.note(|ledger| ledger.note_after(self.name, &done, self.desired, now))
+            self.notebook.note(|ledger| ledger.note_after(self.name, &done, &desired, now))
         {
             outcome.failures.push(Failure::of(&error));
         }

@@ -21,6 +21,7 @@ use crate::{
         servers::{Here, NameServer},
     },
     ec2::{
+        instances::Instances,
         subnets::VpcSubnets,
         tags::{Home, TaggedServers},
     },
@@ -140,6 +141,12 @@ impl Known {
     pub(super) async fn subnets(&self) -> Result<Vec<Subnet>, Failure> {
         let home = self.home()?;
         VpcSubnets::new(home).list().await.map_err(|error| Failure::of(&error))
+    }
+
+    /// The instances of this host's account; `None` where it is not known which that is.
+    pub(super) fn instances(&self) -> Option<Instances<'_>> {
+        let identity = &self.facts.as_ref()?.identity;
+        Some(Instances::new(self.home().ok()?, &identity.account_id))
     }
 
     /// Where this host is, to EC2.

@@ -30,7 +30,7 @@ use crate::{
     core::{
         affinity::sortlist, name::Name, naming::Desired, ownership::OwnerId, servers::NameServer,
     },
-    ports::{Clock as _, Failure, Situation as _},
+    ports::{Clock as _, Failure, InstanceDirectory, Situation as _},
     resolver::{Resolvers, health::SoaProber},
     store::managed,
     sys::clock::SystemClock,
@@ -147,7 +147,7 @@ pub(super) async fn register_all(
         let Some(facts) = &known.facts else { return (registered, wishes.failures) };
         let sayable = wishes.failures.is_empty() || !wishes.desired.is_empty();
         if sayable && published.as_ref() != Some(&wishes.desired) {
-            let owner = OwnerId::new(&facts.identity.instance_id);
+            let owner = OwnerId::of(&facts.identity);
             host.notebook.belongs_to(&owner);
             let backends = backends(&known, &wishes.desired, host.notebook);
             let parts = backends.iter().map(|name| {
@@ -247,7 +247,9 @@ async fn register_at(
         Err(failure) => return Registered::failed(name, failure),
     };
     let nothing = std::collections::BTreeMap::new();
+    let instances = known.instances();
     let registration = Registration {
+        instances: instances.as_ref().map(|it| it as &dyn InstanceDirectory),
         owner,
         name,
         backend: opened.port(),

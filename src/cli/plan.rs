@@ -20,7 +20,7 @@ use super::{
 use crate::{
     agent::{
         patience::out_of_time,
-        registration::Registration,
+        registration::{self, Registration},
         resolution::{Action, Mode, Resolved},
     },
     config::Manager,
@@ -31,7 +31,7 @@ use crate::{
         servers::NameServer,
     },
     ec2::imds::Patience,
-    ports::Failure,
+    ports::{Failure, InstanceDirectory},
     resolver::Resolvers,
     store::Access,
     sys::clock::SystemClock,
@@ -83,7 +83,7 @@ async fn find(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Ins
     // A plan is asked for by a person: a tag that is missing is said at once, and not waited for.
     let wishes = known.wishes();
     found.failures.clone_from(&wishes.failures);
-    let owner = OwnerId::new(&facts.identity.instance_id);
+    let owner = OwnerId::of(&facts.identity);
     host.notebook.belongs_to(&owner);
     let managed = known.config.resolver.manager != Manager::None;
     let names = if wishes.failures.is_empty() || !wishes.desired.is_empty() {
@@ -134,7 +134,9 @@ async fn plan_of(
 ) -> Result<Planned, Failure> {
     let (opened, notice) = open(host, known, name, listed)?;
     let nothing = BTreeMap::new();
+    let instances = known.instances();
     let registration = Registration {
+        instances: instances.as_ref().map(|it| it as &dyn InstanceDirectory),
         owner,
         name,
         backend: opened.port(),
@@ -147,11 +149,11 @@ async fn plan_of(
     };
     let place = opened.port().place();
     match tokio::time::timeout_at(deadline, registration.plan()).await {
-        Ok(Ok(plan)) => {
+        Ok(Ok(registration::Planned { plan, notices, .. })) => {
             let unanswered = plan.unanswered.iter().map(|(name, why)| {
                 Reason::Unanswered { name: name.clone(), why: why.clone() }.to_string()
             });
-            let notices = unanswered.chain(notice).collect();
+            let notices = unanswered.chain(notices).chain(notice).collect();
             Ok(((name.to_owned(), place, plan), notices))
         }
         Ok(Err(error)) => Err(Failure::of(&error)),

@@ -135,7 +135,7 @@ impl<'a> Host<'a> {
         self.credentials.prefetch();
         let facts = Facts { lost: self.leases.lost(), ..source.read().await? };
         // Before anything is noted: what came with a machine image is not ours.
-        self.notebook.belongs_to(&OwnerId::new(&facts.identity.instance_id));
+        self.notebook.belongs_to(&OwnerId::of(&facts.identity));
         let now = Some(SystemClock.now());
         let tags = if facts.tags.unread.is_none() { now } else { None };
         self.note_inputs(Inputs { metadata: now, tags, servers: None });

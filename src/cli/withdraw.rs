@@ -55,7 +55,7 @@ pub(super) async fn withdraw(
     };
     report.instance_id = Some(facts.identity.instance_id.clone());
     report.notices = known.notices();
-    let owner = OwnerId::new(&facts.identity.instance_id);
+    let owner = OwnerId::of(&facts.identity);
     host.notebook.belongs_to(&owner);
     // Names that would be wanted are withdrawn even if the memory was lost; without tags, those of the memory are.
     let Wishes { desired, failed } = desire(&known.config.records, &facts);
@@ -88,6 +88,7 @@ pub(super) async fn withdraw(
             desired: &nothing,
             unwanted: Unwanted::Retired,
             also_retired,
+            instances: None,
             notebook: host.notebook,
             clock: &SystemClock,
             deadline,

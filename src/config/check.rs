@@ -14,7 +14,7 @@ use super::{
     words,
 };
 use crate::core::{
-    naming::{RecordPolicy, Reverse},
+    naming::{Conflict, RecordPolicy, Reverse},
     resolv_conf::ResolverPolicy,
 };
 
@@ -223,7 +223,8 @@ impl Check<'_> {
             None => Reverse::IfServed,
         };
         let ttl = self.number(&path("ttl"), 0, i32::MAX.into()).try_into().unwrap_or(60);
-        Some(RecordPolicy { name: name?, addresses, ttl, reverse, backend })
+        let conflict = self.one_of(&path("conflict"), CONFLICTS).unwrap_or_default();
+        Some(RecordPolicy { name: name?, addresses, ttl, reverse, conflict, backend })
     }
 
     // Each of these reads a value or its default, and notes what is wrong with it.
@@ -387,4 +388,9 @@ const OCCASIONS: &[(&str, Occasion)] = &[
     ("stop", Occasion::Stop),
 ];
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
+const CONFLICTS: &[(&str, Conflict)] = &[
+    ("refuse", Conflict::Refuse),
+    ("take-over-if-gone", Conflict::TakeOverIfGone),
+    ("suffix", Conflict::Suffix),
+];
 const FALLBACKS: &[(&str, Fallback)] = &[("vpc", Fallback::Vpc), ("none", Fallback::None)];

@@ -117,6 +117,13 @@ pub const KEYS: &[Key] = &[
         "false",
         "many hosts share the name; this version refuses `true`",
     ),
+    key(
+        "record[].conflict",
+        Form::Text,
+        "\"refuse\"",
+        "where the name is another instance's, or somebody else's: `refuse` leaves it alone; `take-over-if-gone` takes it from an \
+         instance that EC2 says is terminated or does not exist; `suffix` takes the next free one of web-1-2, web-1-3, …",
+    ),
     unset(
         "record[].backend",
         Form::Text,

@@ -150,7 +150,7 @@ const ZONES_LAST: u64 = 86_400;
 mod tests {
     use super::*;
     use crate::core::{
-        naming::Reverse,
+        naming::{Conflict, Reverse},
         plan::{Observed, plan},
         rrset::Rdata,
     };
@@ -164,6 +164,7 @@ mod tests {
             ttl: 60,
             values: BTreeSet::from([Rdata::A([10, 0, 0, 1].into())]),
             reverse: Reverse::Never,
+            conflict: Conflict::Refuse,
             because: Vec::new(),
         };
         BTreeMap::from([(name.parse().unwrap(), wish)])

@@ -11,6 +11,7 @@ pub mod address;
 pub mod event;
 pub mod facts;
 pub mod naming;
+pub mod suffix;
 pub mod template;
 
 pub mod ledger;

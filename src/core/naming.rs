@@ -26,8 +26,22 @@ pub struct RecordPolicy {
     pub ttl: u32,
     /// Whether PTR records are written as well.
     pub reverse: Reverse,
+    /// What is done where the name is not ours to take.
+    pub conflict: Conflict,
     /// The backend that the record is published by.
     pub backend: String,
+}
+
+/// What is done where a name is another instance's, or somebody's whom we do not know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Conflict {
+    /// It is left alone.
+    #[default]
+    Refuse,
+    /// It is taken over from an instance that EC2 says is gone.
+    TakeOverIfGone,
+    /// The next free one of `web-1-2`, `web-1-3`, … is taken in its place.
+    Suffix,
 }
 
 /// When PTR records are written.
@@ -50,6 +64,8 @@ pub struct Wish {
     pub values: BTreeSet<Rdata>,
     /// Whether it is a failure that no zone holds the name.
     pub reverse: Reverse,
+    /// What is done where it is not ours to take.
+    pub conflict: Conflict,
     /// Why.
     pub because: Vec<Reason>,
 }
@@ -108,6 +124,7 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
                     ttl: policy.ttl,
                     values: BTreeSet::from([Rdata::Ptr(name.clone())]),
                     reverse: policy.reverse,
+                    conflict: policy.conflict,
                     because: because.clone(),
                 };
                 names.insert(Name::reverse(*address), wish);
@@ -118,9 +135,12 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
             ttl: policy.ttl,
             values: BTreeSet::new(),
             reverse: Reverse::Never,
+            conflict: policy.conflict,
             because: Vec::new(),
         });
         wish.ttl = wish.ttl.min(policy.ttl);
+        // Of two records of one name the more careful one counts.
+        wish.conflict = wish.conflict.min(policy.conflict);
         wish.values.extend(values);
         wish.because.extend(because);
     }

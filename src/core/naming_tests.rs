@@ -49,6 +49,7 @@ fn policy(name: &str, addresses: &[&str]) -> RecordPolicy {
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
         ttl: 60,
         reverse: Reverse::Never,
+        conflict: Conflict::Refuse,
         backend: "internal".to_owned(),
     }
 }

@@ -4,7 +4,7 @@
 //! |-----------|------------------------------------|----------------------|
 //! | `Vacant`  | create, guard: name still not used | nothing, forgotten   |
 //! | `Ours`    | replace what differs, guard: marker and absences unchanged | delete ours, keep others' types |
-//! | `Theirs`  | blocked                            | nothing, forgotten   |
+//! | `Theirs`  | blocked, or taken over by rule (see [`gives_way`]) | nothing, forgotten |
 //! | `Foreign` | blocked                            | nothing, forgotten   |
 //!
 //! A plan is a pure function of its inputs, and the plan of its own result is empty.
@@ -17,8 +17,8 @@ use std::{
 
 use super::{
     name::Name,
-    naming::{Reverse, Wish},
-    ownership::{OwnerId, Ownership, marked, ownership_of, unmarked},
+    naming::{Conflict, Reverse, Wish},
+    ownership::{Life, OwnerId, Ownership, marked, owners, ownership_of, taken_over, unmarked},
     reason::{Obstacle, Reason},
     rrset::{Records, RrType, Rrset, RrsetKey},
 };
@@ -34,6 +34,8 @@ pub struct Observed {
     pub bound_to: Option<Name>,
     /// Names that no zone was found for while a server that could know one did not tell, and what became of it.
     pub unanswered: BTreeMap<Name, String>,
+    /// What EC2 said of other owners; those that it was not asked about, or cannot know, are left out.
+    pub owners: BTreeMap<OwnerId, Life>,
 }
 
 /// Compare and swap of one RRset: becomes `after`, if it is still `before`.
@@ -98,6 +100,8 @@ pub struct Plan {
     pub unreached: Vec<Name>,
     /// Wanted and retired names of which it is not known whether a zone holds them, and why; nothing is done about them.
     pub unanswered: BTreeMap<Name, String>,
+    /// Other owners on whose life it depends whether a blocked name is taken over, and of whom nothing is known yet.
+    pub contested: BTreeSet<OwnerId>,
 }
 
 impl Plan {
@@ -146,10 +150,18 @@ pub fn plan(
             }
             continue;
         };
-        match publish(owner, name, wish, &here) {
+        match publish(owner, name, wish, &here, &observed.owners) {
             Ok((_, swaps)) if swaps.is_empty() => plan.unchanged.push(name.clone()),
             Ok(change) => put(zone, change),
-            Err(by) => plan.blocked.push(Blocked { name: name.clone(), by }),
+            Err(by) => {
+                if matches!(by, Obstacle::Theirs(_)) && may_give_way(name, wish) {
+                    let others = owners(here.values().copied());
+                    plan.contested.extend(
+                        others.filter(|it| it != owner && !observed.owners.contains_key(it)),
+                    );
+                }
+                plan.blocked.push(Blocked { name: name.clone(), by });
+            }
         }
     }
     let mut walk = Walk::through(observed);
@@ -203,11 +215,22 @@ fn publish(
     name: &Name,
     wish: &Wish,
     here: &Standing<'_>,
+    lives: &BTreeMap<OwnerId, Life>,
 ) -> Result<(Vec<Guard>, Vec<RrsetSwap>), Obstacle> {
     let because = match ownership_of(owner, here.values().copied()) {
         Ownership::Vacant => Reason::Vacant,
         Ownership::Ours => Reason::Ours,
-        Ownership::Theirs(other) => return Err(Obstacle::Theirs(other)),
+        Ownership::Theirs(other) => {
+            let mut others = owners(here.values().copied()).filter(|it| it != owner);
+            if !others.all(|it| gives_way(name, wish, lives.get(&it))) {
+                return Err(Obstacle::Theirs(other));
+            }
+            if lives.get(&other) == Some(&Life::Gone) {
+                Reason::OwnerGone(other)
+            } else {
+                Reason::OwnerMoved(other)
+            }
+        }
         Ownership::Foreign => return Err(Obstacle::Foreign),
     };
     if here.contains_key(&RrType::Cname) {
@@ -225,7 +248,39 @@ fn publish(
         swaps.extend(swap(name, RrType::Txt, here, marker, &because));
         return Ok((vec![Guard::NameNotInUse(name.clone())], swaps));
     }
+    if because != Reason::Ours {
+        // The change itself has the condition that the marker is still the other's.
+        let after = here.get(&RrType::Txt).map(|set| taken_over(set, owner, wish.ttl));
+        swaps.extend(swap(name, RrType::Txt, here, after, &because));
+        let no_alias = Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname));
+        return Ok((vec![no_alias], swaps));
+    }
     Ok((still_ours(name, here, &swaps), swaps))
+}
+
+/// Whether a name that another instance's marker names goes to us.
+///
+/// ```text
+/// what EC2 says of the other instance   a name, `take-over-if-gone`   a name, else   a reverse name
+/// gone                                  ours                          blocked        ours
+/// exists, without the address           blocked                       blocked        ours
+/// exists, with the address              blocked                       blocked        blocked
+/// nothing: another account's, or mute   blocked                       blocked        blocked
+/// ```
+/// A reverse name follows its address, which EC2 gives to one instance at a time in a VPC: ours has it now.
+fn gives_way(name: &Name, wish: &Wish, life: Option<&Life>) -> bool {
+    match life {
+        Some(Life::Gone) => may_give_way(name, wish),
+        Some(Life::Exists(addresses)) => {
+            name.is_reverse() && !addresses.iter().any(|address| Name::reverse(*address) == *name)
+        }
+        None => false,
+    }
+}
+
+/// Whether it matters for the name what EC2 says of another owner.
+fn may_give_way(name: &Name, wish: &Wish) -> bool {
+    name.is_reverse() || wish.conflict == Conflict::TakeOverIfGone
 }
 
 /// What taking back one of our names takes.

@@ -29,6 +29,7 @@ fn wish(values: &[Rdata]) -> BTreeMap<Name, Wish> {
         ttl: 60,
         values: values.iter().cloned().collect(),
         reverse: Reverse::Never,
+        conflict: Conflict::Refuse,
         because: Vec::new(),
     };
     BTreeMap::from([(NAME.parse().unwrap(), wish)])
@@ -188,4 +189,70 @@ fn names_of_two_zones_are_two_changes() {
     let plan = plan(&us(), &wanted, &BTreeSet::new(), &seen);
     let zones = plan.changes.iter().map(|change| change.zone.to_string()).collect::<Vec<_>>();
     assert_eq!(zones, ["10.in-addr.arpa.", "corp.internal."]);
+}
+
+#[test]
+fn a_name_goes_from_another_instance_to_us_by_rule_and_never_by_chance() {
+    const REVERSE: &str = "1.0.0.10.in-addr.arpa.";
+    let them = OwnerId::new("i-them");
+    let exists = |last: u8| Life::Exists(BTreeSet::from([[10, 0, 0, last].into()]));
+    let lives = [None, Some(Life::Gone), Some(exists(1)), Some(exists(2))];
+    let policies = [Conflict::Refuse, Conflict::TakeOverIfGone, Conflict::Suffix];
+    // What is known of the other: nothing; it is gone; it exists, with the address of the reverse name; with another.
+    let table = [
+        (NAME, [[false; 4], [false, true, false, false], [false; 4]]),
+        (REVERSE, [[false, true, false, true]; 3]),
+    ];
+    for (name, rows) in table {
+        let standing =
+            if name == REVERSE { Rdata::Ptr("x.corp.internal".parse().unwrap()) } else { a(9) };
+        let value = if name == REVERSE { Rdata::Ptr(NAME.parse().unwrap()) } else { a(1) };
+        let name: Name = name.parse().unwrap();
+        for (conflict, row) in policies.into_iter().zip(rows) {
+            for (life, expect) in lives.iter().zip(row) {
+                let mut seen = observed(&[]);
+                seen.zones = BTreeMap::from([(name.clone(), name.parent().unwrap())]);
+                seen.records =
+                    records(&[(name.as_str(), standing.clone()), (name.as_str(), them.marker())]);
+                seen.owners.extend(life.clone().map(|life| (them.clone(), life)));
+                let mut wanted = wish(std::slice::from_ref(&value));
+                let mut wish = wanted.pop_first().unwrap().1;
+                wish.conflict = conflict;
+                let wanted = BTreeMap::from([(name.clone(), wish)]);
+                let plan = plan(&us(), &wanted, &BTreeSet::new(), &seen);
+                let case = format!("{name} {conflict:?} {life:?}");
+                assert_eq!(plan.blocked.is_empty(), expect, "{case}");
+                assert_eq!(plan.changes.len(), usize::from(expect), "{case}");
+                let asks =
+                    life.is_none() && (name.is_reverse() || conflict == Conflict::TakeOverIfGone);
+                assert_eq!(plan.contested.contains(&them), asks, "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_taken_over_is_replaced_with_its_marker_in_one_change_and_text_of_others_stays() {
+    let them = OwnerId::new("i-them");
+    let spf = Rdata::Txt(vec![b"v=spf1 -all".to_vec()]);
+    let mut seen = observed(&[(NAME, a(9)), (NAME, them.marker()), (NAME, spf)]);
+    seen.owners.insert(them.clone(), Life::Gone);
+    let mut wanted = wish(&[a(1)]);
+    wanted.get_mut(&NAME.parse::<Name>().unwrap()).unwrap().conflict = Conflict::TakeOverIfGone;
+    let first = plan(&us(), &wanted, &BTreeSet::new(), &seen);
+    assert_eq!(
+        told(&first),
+        [
+            "? no web-1.corp.internal. CNAME",
+            "* web-1.corp.internal. A 10.0.0.9 → 10.0.0.1 60 s",
+            r#"* web-1.corp.internal. TXT "tagalong-owner=i-them", "v=spf1 -all" → "tagalong-owner=i-us", "v=spf1 -all" 60 s"#,
+        ]
+    );
+    assert_eq!(first.changes[0].swaps[0].because.to_string(), "its owner i-them is gone");
+    // Two owners' markers: both must be gone.
+    let disputed = OwnerId::new("i-other").marker();
+    let key = RrsetKey::new(NAME.parse().unwrap(), RrType::Txt);
+    seen.records.get_mut(&key).unwrap().values.insert(disputed);
+    let second = plan(&us(), &wanted, &BTreeSet::new(), &seen);
+    assert_eq!((second.blocked.len(), second.contested.len()), (1, 1));
 }

@@ -27,6 +27,17 @@ pub enum Reason {
     Vacant,
     /// The name carries our marker.
     Ours,
+    /// The instance whose marker the name carries does not exist any more.
+    OwnerGone(OwnerId),
+    /// The instance whose marker the reverse name carries has another address now.
+    OwnerMoved(OwnerId),
+    /// The wanted name was not ours to take.
+    Suffixed {
+        /// The wanted name.
+        wanted: Name,
+        /// Why.
+        obstacle: Box<Obstacle>,
+    },
     /// The name was published by this host and is not wanted any more.
     Retired,
     /// No zone that the backend serves holds the name.
@@ -85,6 +96,11 @@ impl fmt::Display for Reason {
             Self::NothingSelected { selector } => write!(f, "`{selector}` matches no address"),
             Self::Vacant => f.write_str("the name was vacant"),
             Self::Ours => f.write_str("the name is ours"),
+            Self::OwnerGone(owner) => write!(f, "its owner {owner} is gone"),
+            Self::OwnerMoved(owner) => write!(f, "its owner {owner} has another address now"),
+            Self::Suffixed { wanted, obstacle } => {
+                write!(f, "in place of {wanted}: {obstacle}")
+            }
             Self::Retired => f.write_str("published before, not wanted now"),
             Self::Unserved(name) => write!(f, "no zone of the backend holds {name}"),
             Self::Unanswered { name, why } => {
@@ -142,7 +158,10 @@ impl Obstacle {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Theirs(_) => "choose another name, or withdraw it on the instance that owns it",
+            Self::Theirs(_) => {
+                "choose another name, or withdraw it on the instance that owns it; with `conflict = \"take-over-if-gone\"` it is \
+                 taken once EC2 says that the instance is gone"
+            }
             Self::Foreign => {
                 "choose another name, or remove the records there by hand; tagalong then takes the name"
             }

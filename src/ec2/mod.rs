@@ -4,6 +4,7 @@ pub mod api;
 pub mod credentials;
 pub mod facts;
 pub mod imds;
+pub mod instances;
 pub mod life;
 pub mod subnets;
 pub mod tags;

@@ -212,7 +212,7 @@ where
     }
 }
 
-const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";
+pub(super) const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";
 const DESCRIBE_TAGS: &str = "ec2:DescribeTags";
 pub(super) const PAGE: i32 = 200;
 /// What the tag's value ends in when the server is about to be shut down.

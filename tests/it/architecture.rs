@@ -117,7 +117,7 @@ const CONFINED: &[(&str, &[&str])] = &[
         "aws_sdk_route53",
         &["backend/route53/mod.rs", "backend/route53/lower.rs", "backend/route53/refusal.rs"],
     ),
-    ("aws_sdk_ec2", &["ec2/subnets.rs", "ec2/tags.rs"]),
+    ("aws_sdk_ec2", &["ec2/instances.rs", "ec2/subnets.rs", "ec2/tags.rs"]),
     ("hyper", &["ec2/imds.rs"]),
     ("netlink_packet_route", &["event/network.rs"]),
     ("sd_notify", &["telemetry/notify.rs"]),

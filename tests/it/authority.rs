@@ -64,6 +64,16 @@ impl Authority {
             Self::Ours(server) => server.zones().add(record).unwrap(),
         }
     }
+
+    /// Everything at a name, which somebody else removes.
+    pub(crate) fn remove(&self, zone: &str, name: &str) {
+        match self {
+            Self::Bind(named) => {
+                named.nsupdate(&format!("zone {zone}\nupdate delete {name}\nsend\n"));
+            }
+            Self::Ours(server) => server.zones().delete(name, None),
+        }
+    }
 }
 
 pub(crate) fn serial(server: SocketAddr, zone: &str) -> u32 {

@@ -23,6 +23,7 @@ mod imds;
 mod localstack;
 mod names;
 mod once;
+mod ownership;
 mod properties;
 mod resolve;
 mod rfc2136;

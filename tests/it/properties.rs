@@ -7,7 +7,7 @@ use tagalong::{
     backend::memory::Memory,
     core::{
         name::Name,
-        naming::{Reverse, Wish},
+        naming::{Conflict, Reverse, Wish},
         ownership::{OwnerId, Ownership, ownership, records_at},
         plan::{Observed, Plan, plan},
         resolv_conf::{ResolvConf, Wanted},
@@ -70,8 +70,13 @@ fn wishes() -> impl Strategy<Value = BTreeMap<Name, Wish>> {
     );
     collection::btree_map(name(), (addresses, sample::select(vec![30_u32, 60])), 0..4).prop_map(
         |rows| {
-            let wish =
-                |(values, ttl)| Wish { ttl, values, reverse: Reverse::Always, because: Vec::new() };
+            let wish = |(values, ttl)| Wish {
+                ttl,
+                values,
+                reverse: Reverse::Always,
+                conflict: Conflict::Refuse,
+                because: Vec::new(),
+            };
             rows.into_iter().map(|(name, row)| (name, wish(row))).collect()
         },
     )

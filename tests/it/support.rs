@@ -26,7 +26,8 @@ use crate::bind::missing;
 
 /// This host.
 pub(crate) const US: &str = "i-0aaaaaaaaaaaaaaa1";
-pub(crate) const OUR_MARKER: &str = "\"tagalong-owner=i-0aaaaaaaaaaaaaaa1\"";
+pub(crate) const OUR_MARKER: &str =
+    "\"tagalong-owner=i-0aaaaaaaaaaaaaaa1\" \"home=123456789012/us-east-1\"";
 pub(crate) const ZONE: &str = "corp.internal";
 /// The name of this host, and of its address.
 pub(crate) const NAME: &str = "web-1.corp.internal.";

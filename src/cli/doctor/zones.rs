@@ -96,7 +96,7 @@ async fn of_backend(
         Ok(Ok(observed)) => {
             findings.extend(zones(&opened, name, &observed, deadline).await);
             if let (Some(facts), true) = (&known.facts, wishes.failures.is_empty()) {
-                let owner = OwnerId::new(&facts.identity.instance_id);
+                let owner = OwnerId::of(&facts.identity);
                 findings.extend(names_found(&plan(&owner, desired, &retired, &observed)));
             }
             findings.extend(each.into_iter().flat_map(|one| server(&opened, one, true)));

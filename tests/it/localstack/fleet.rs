@@ -234,7 +234,7 @@ impl<'a> Fleet<'a> {
         let name = format!("web-1.{ZONE}.");
         let reverse = format!("{reversed}.in-addr.arpa.");
         let id = self.seeded["instances"]["web-1"]["id"].as_str().unwrap();
-        let marker = format!("TXT 60 \"tagalong-owner={id}\"");
+        let marker = format!("TXT 60 \"tagalong-owner={id}\" \"home=123456789012/us-east-1\"");
         let mut ours = vec![
             format!("{name} A 60 {address}"),
             format!("{name} {marker}"),

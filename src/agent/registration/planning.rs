@@ -1,0 +1,129 @@
+//! From wanted names to a plan: what stands is read, contested owners are looked up, and names that are not ours to take give
+//! way to the next free ones.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Registration, Unwanted};
+use crate::{
+    core::{
+        name::Name,
+        naming::{Conflict, Wish},
+        plan::{Blocked, Observed, Plan, plan},
+        reason::Obstacle,
+        suffix,
+    },
+    ports::{Failure, error::BackendError},
+};
+
+/// What is to be done, and what that is for.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The plan.
+    pub plan: Plan,
+    /// The wanted names, with those that stand in for others.
+    pub desired: BTreeMap<Name, Wish>,
+    /// What the operator should know.
+    pub notices: Vec<String>,
+}
+
+impl Registration<'_> {
+    /// Reads what stands and plans the way from there: journey 1 up to the point where something would be sent.
+    ///
+    /// # Errors
+    /// The backend cannot be read.
+    pub async fn plan(&self) -> Result<Planned, BackendError> {
+        let mut desired = self.desired.clone();
+        // By the name that stands in.
+        let mut wanted = BTreeMap::new();
+        let ledger = self.notebook.ledger();
+        let published = ledger.published.get(self.name).into_iter().flat_map(BTreeMap::keys);
+        let published = published.cloned().collect::<BTreeSet<_>>();
+        for name in self.desired.iter().filter(|(_, wish)| wish.conflict == Conflict::Suffix) {
+            let held = suffix::held(name.0, &published);
+            if let Some(held) = held.filter(|held| !self.desired.contains_key(held)) {
+                suffix::rename(&mut desired, name.0, &held, None);
+                wanted.insert(held, name.0.clone());
+            }
+        }
+        let mut notices = Vec::new();
+        let mut plan = self.plan_for(&desired, &mut notices).await?;
+        for _ in 0..MOST_ROUNDS {
+            let taken = plan.blocked.iter().filter(|blocked| is_suffixed(blocked, &desired));
+            let taken = taken.cloned().collect::<Vec<_>>();
+            let mut is_renamed = false;
+            for Blocked { name, by } in taken {
+                let base = wanted.remove(&name).unwrap_or_else(|| name.clone());
+                if let Some(free) = self.next_free(&base, &desired).await? {
+                    suffix::rename(&mut desired, &name, &free, Some(by));
+                    wanted.insert(free, base);
+                    is_renamed = true;
+                }
+            }
+            if !is_renamed {
+                break;
+            }
+            plan = self.plan_for(&desired, &mut notices).await?;
+        }
+        Ok(Planned { plan, desired, notices })
+    }
+
+    async fn plan_for(
+        &self,
+        desired: &BTreeMap<Name, Wish>,
+        notices: &mut Vec<String>,
+    ) -> Result<Plan, BackendError> {
+        let mut retired = match self.unwanted {
+            Unwanted::Retired => self.notebook.ledger().retired(self.name, desired),
+            Unwanted::Kept => BTreeSet::new(),
+        };
+        retired.extend(self.also_retired.iter().cloned());
+        let names = desired.keys().chain(retired.iter().filter(|name| !desired.contains_key(name)));
+        let mut observed = self.backend.observe(&names.cloned().collect::<Vec<_>>()).await?;
+        let first = plan(self.owner, desired, &retired, &observed);
+        let Some(instances) = self.instances.filter(|_| !first.contested.is_empty()) else {
+            return Ok(first);
+        };
+        match instances.lives(&first.contested).await {
+            Ok(lives) => observed.owners = lives,
+            Err(error) => {
+                let owners = first.contested.iter().map(ToString::to_string);
+                notices.push(format!(
+                    "whether {} still exists is not known: {}",
+                    owners.collect::<Vec<_>>().join(", "),
+                    Failure::of(&error)
+                ));
+            }
+        }
+        Ok(plan(self.owner, desired, &retired, &observed))
+    }
+
+    /// The name that stands in for `name`, a few at a time.
+    async fn next_free(
+        &self,
+        name: &Name,
+        desired: &BTreeMap<Name, Wish>,
+    ) -> Result<Option<Name>, BackendError> {
+        let candidates = (2..=suffix::MOST).map_while(|number| suffix::candidate(name, number));
+        let candidates = candidates.filter(|candidate| !desired.contains_key(candidate));
+        for some in candidates.collect::<Vec<_>>().chunks(AT_ONCE) {
+            let observed: Observed = self.backend.observe(some).await?;
+            let free = suffix::choose(some, self.owner, &observed);
+            if free.is_some() {
+                return Ok(free);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_suffixed(blocked: &Blocked, desired: &BTreeMap<Name, Wish>) -> bool {
+    let wish = desired.get(&blocked.name);
+    wish.is_some_and(|wish| wish.conflict == Conflict::Suffix)
+        && !blocked.name.is_reverse()
+        && matches!(blocked.by, Obstacle::Theirs(_) | Obstacle::Foreign | Obstacle::Alias)
+}
+
+/// One for the name itself, and one where that was lost to another host meanwhile.
+const MOST_ROUNDS: u32 = 3;
+/// Each is a query or a call.
+const AT_ONCE: usize = 4;
