@@ -29,6 +29,7 @@ fn moved(names: u32) -> (OwnerId, BTreeMap<Name, Wish>, Observed) {
             values: BTreeSet::from([address(1 << 20)]),
             reverse: Reverse::Never,
             conflict: Conflict::Refuse,
+            shared: false,
             because: Vec::new(),
         };
         observed.zones.insert(name.clone(), zone.clone());

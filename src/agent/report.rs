@@ -108,15 +108,14 @@ fn registered(part: &Registered) -> String {
     let mut told = Vec::new();
     let after = |swap: &crate::core::plan::RrsetSwap| {
         // The marker goes without saying.
-        let set =
-            swap.after.as_ref().filter(|_| swap.key.rtype != crate::core::rrset::RrType::Txt)?;
+        let set = swap.own().1.filter(|_| swap.key.rtype != crate::core::rrset::RrType::Txt)?;
         Some(format!("{} {set}", swap.key))
     };
     let published = part.done.iter().filter_map(after).collect::<Vec<_>>();
     let withdrawn = part
         .done
         .iter()
-        .filter(|swap| swap.after.is_none() && swap.key.rtype != crate::core::rrset::RrType::Txt);
+        .filter(|swap| swap.own().1.is_none() && swap.key.rtype != crate::core::rrset::RrType::Txt);
     let withdrawn = withdrawn.map(|swap| swap.key.to_string()).collect::<Vec<_>>();
     if !published.is_empty() {
         told.push(format!("published {}", published.join(", ")));

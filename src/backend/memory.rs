@@ -11,8 +11,8 @@ use crate::{
     core::{
         name::Name,
         ownership::records_at,
-        plan::{Guard, Observed, ZoneChange},
-        rrset::{Records, RrType, RrsetKey},
+        plan::{Guard, Observed, Scope, ZoneChange},
+        rrset::{Records, RrType, Rrset, RrsetKey},
     },
     ports::{Backend, error::BackendError},
 };
@@ -61,10 +61,21 @@ impl Backend for Memory {
             return Err(BackendError::Conflict { zone: change.zone.clone() });
         }
         for swap in &change.swaps {
-            records.remove(&swap.key);
+            let before = records.remove(&swap.key);
+            let after = match &swap.scope {
+                Scope::Whole => swap.after.clone(),
+                Scope::Values { remove, add } => {
+                    let ttl = swap.after.as_ref().map(|set| set.ttl);
+                    let mut set = before.unwrap_or_else(|| Rrset::new(0, []));
+                    set.values.retain(|value| !remove.contains(value));
+                    set.values.extend(add.iter().cloned());
+                    set.ttl = ttl.filter(|_| !add.is_empty()).unwrap_or(set.ttl);
+                    Some(set).filter(|set| !set.values.is_empty())
+                }
+            };
             // RFC 2136 section 3.4.2.2: what may not stand beside an alias is ignored without an error.
             let alias = RrsetKey::new(swap.key.name.clone(), RrType::Cname);
-            if let Some(after) = swap.after.clone().filter(|_| !records.contains_key(&alias)) {
+            if let Some(after) = after.filter(|_| !records.contains_key(&alias)) {
                 records.insert(swap.key.clone(), after);
             }
         }
@@ -78,13 +89,15 @@ impl Backend for Memory {
 
 /// Whether the prerequisites hold; values are compared, TTLs are not (RFC 2136 section 3.2.3).
 fn holds(change: &ZoneChange, records: &Records) -> bool {
-    let same = |key: &RrsetKey, set: Option<&crate::core::rrset::Rrset>| {
+    let same = |key: &RrsetKey, set: Option<&Rrset>| {
         records.get(key).map(|set| &set.values) == set.map(|set| &set.values)
     };
     let guards = change.guards.iter().all(|guard| match guard {
         Guard::NameNotInUse(name) => records_at(name, records).next().is_none(),
         Guard::Unchanged(key, set) => same(key, Some(set)),
         Guard::Absent(key) => same(key, None),
+        Guard::Exists(key) => records.contains_key(key),
     });
-    guards && change.swaps.iter().all(|swap| same(&swap.key, swap.before.as_ref()))
+    let mut whole = change.swaps.iter().filter(|swap| swap.scope == Scope::Whole);
+    guards && whole.all(|swap| same(&swap.key, swap.before.as_ref()))
 }

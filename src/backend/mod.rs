@@ -30,6 +30,8 @@ pub struct Surroundings<'a> {
     pub aws: &'a SdkConfig,
     /// Which AWS.
     pub partition: &'a str,
+    /// This host's instance id.
+    pub member: &'a str,
     /// This host's VPC: `(region, id)`.
     pub vpc: Option<(&'a str, &'a str)>,
     /// The fleet's DNS servers, for a backend that uses those.
@@ -82,12 +84,14 @@ pub fn open(
             let key = key_file.as_deref().map(tsig_key).transpose()?;
             Ok(Opened::Rfc2136(Arc::new(Rfc2136::new(name, servers, key))))
         }
-        BackendConfig::Route53 { zone_id, endpoint } => {
+        BackendConfig::Route53 { zone_id, endpoint, sharing } => {
             let settings = route53::Settings {
                 zone_id: zone_id.clone(),
                 endpoint: endpoint.clone(),
                 partition: around.partition,
                 vpc: around.vpc,
+                member: around.member,
+                sharing: *sharing,
                 known: around.zone_ids,
             };
             Ok(Opened::Route53(Arc::new(Route53::new(around.aws, settings))))

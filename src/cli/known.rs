@@ -178,6 +178,7 @@ impl Known {
         let region = identity.map_or("us-east-1", |identity| identity.region.as_str());
         let around = Surroundings {
             aws: &self.aws,
+            member: identity.map_or("", |identity| &identity.instance_id),
             partition: identity.map_or("aws", |identity| identity.partition.as_str()),
             vpc: self.facts.as_ref().and_then(Facts::vpc_id).map(|vpc| (region, vpc)),
             discovered: discovered.iter().map(|server| server.address).collect(),

@@ -246,7 +246,7 @@ fn files(found: &Found) -> Vec<(String, &str, &str)> {
 }
 
 fn coloured(swap: &RrsetSwap) -> String {
-    let colour = match (&swap.before, &swap.after) {
+    let colour = match swap.own() {
         (None, _) => AnsiColor::Green,
         (_, None) => AnsiColor::Red,
         _ => AnsiColor::Yellow,
@@ -318,15 +318,17 @@ fn json(found: &Found) -> String {
     let plans = || found.plans.iter().map(|(backend, _, plan)| (backend, plan));
     let changes = plans().flat_map(|(backend, plan)| {
         plan.changes.iter().flat_map(move |change| {
-            change.swaps.iter().map(move |swap| Swap {
-                backend: backend.clone(),
-                zone: change.zone.to_string(),
-                name: swap.key.name.to_string(),
-                r#type: swap.key.rtype.to_string(),
-                before: swap.before.as_ref().map(set),
-                after: swap.after.as_ref().map(set),
-                because: swap.because.to_string(),
-            })
+            change.swaps.iter().map(move |swap| (swap, swap.own())).map(
+                move |(swap, (before, after))| Swap {
+                    backend: backend.clone(),
+                    zone: change.zone.to_string(),
+                    name: swap.key.name.to_string(),
+                    r#type: swap.key.rtype.to_string(),
+                    before: before.as_ref().map(set),
+                    after: after.as_ref().map(set),
+                    because: swap.because.to_string(),
+                },
+            )
         })
     });
     let file = |action: Option<&Action>| match action {

@@ -9,7 +9,9 @@ use std::{
 };
 
 use super::{
-    BackendConfig, Config, Discovery, Fallback, Manager, Occasion, Resolver, duration, schema,
+    BackendConfig, Config, Discovery, Fallback, Manager, Resolver,
+    choices::{CONFLICTS, FALLBACKS, MANAGERS, OCCASIONS, SHARINGS},
+    duration, schema,
     settings::{ConfigError, Origin, Setting, Settings, Value},
     words,
 };
@@ -89,7 +91,7 @@ impl Check<'_> {
         let path = |word: &str| format!("backend.{name}.{word}");
         let kind = self.text(&path("kind"));
         let foreign: &[&str] = match kind.as_deref() {
-            Some("rfc2136") => &["zone_id", "endpoint"],
+            Some("rfc2136") => &["zone_id", "endpoint", "sharing"],
             Some("route53") => &["servers", "key_file"],
             Some(other) => {
                 self.error(
@@ -122,7 +124,9 @@ impl Check<'_> {
             let endpoint = self
                 .http(&path("endpoint"), &["http", "https"])
                 .or_else(|| self.http("aws.endpoint", &["http", "https"]));
-            return Some(BackendConfig::Route53 { zone_id: self.text(&path("zone_id")), endpoint });
+            let sharing = self.one_of(&path("sharing"), SHARINGS).unwrap_or_default();
+            let zone_id = self.text(&path("zone_id"));
+            return Some(BackendConfig::Route53 { zone_id, endpoint, sharing });
         }
         let servers = match self.settings.get(&path("servers")).map(|setting| &setting.value) {
             None => None,
@@ -166,12 +170,7 @@ impl Check<'_> {
         let name = self.parsed(&path("name"), |text| {
             text.parse().map_err(|error| format!("`{text}`: {error}"))
         });
-        if self.flag(&path("shared")) == Some(true) {
-            self.error(
-                &path("shared"),
-                "names that many hosts share are not in this version; leave `shared` out",
-            );
-        }
+        let shared = self.flag(&path("shared")) == Some(true);
         let addresses = self
             .list(&path("addresses"))
             .iter()
@@ -220,11 +219,19 @@ impl Check<'_> {
             None if matches!(backends.get(&backend), Some(BackendConfig::Route53 { .. })) => {
                 Reverse::Never
             }
+            // An address has one name that it points back to, and that is the host's own.
+            None if shared => Reverse::Never,
             None => Reverse::IfServed,
         };
         let ttl = self.number(&path("ttl"), 0, i32::MAX.into()).try_into().unwrap_or(60);
         let conflict = self.one_of(&path("conflict"), CONFLICTS).unwrap_or_default();
-        Some(RecordPolicy { name: name?, addresses, ttl, reverse, conflict, backend })
+        if shared && conflict != Conflict::Refuse {
+            self.error(
+                &path("conflict"),
+                "a name that many hosts share is nobody's to take over; leave `conflict` out",
+            );
+        }
+        Some(RecordPolicy { name: name?, addresses, ttl, reverse, conflict, shared, backend })
     }
 
     // Each of these reads a value or its default, and notes what is wrong with it.
@@ -374,23 +381,4 @@ impl Check<'_> {
     }
 }
 
-const MANAGERS: &[(&str, Manager)] = &[
-    ("auto", Manager::Auto),
-    ("resolv-conf", Manager::ResolvConf),
-    ("systemd-resolved", Manager::SystemdResolved),
-    ("networkmanager", Manager::NetworkManager),
-    ("resolvconf", Manager::Resolvconf),
-    ("none", Manager::None),
-];
-const OCCASIONS: &[(&str, Occasion)] = &[
-    ("terminate", Occasion::Terminate),
-    ("poweroff", Occasion::Poweroff),
-    ("stop", Occasion::Stop),
-];
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-const CONFLICTS: &[(&str, Conflict)] = &[
-    ("refuse", Conflict::Refuse),
-    ("take-over-if-gone", Conflict::TakeOverIfGone),
-    ("suffix", Conflict::Suffix),
-];
-const FALLBACKS: &[(&str, Fallback)] = &[("vpc", Fallback::Vpc), ("none", Fallback::None)];

@@ -1,6 +1,7 @@
 //! The configuration: validated, and total: every value is there, and none is wrong.
 
 mod check;
+mod choices;
 pub mod duration;
 pub mod schema;
 pub mod secret;
@@ -68,7 +69,19 @@ pub enum BackendConfig {
         zone_id: Option<String>,
         /// The endpoint in place of AWS.
         endpoint: Option<String>,
+        /// How names that hosts share are written.
+        sharing: Sharing,
     },
+}
+
+/// How Route 53 holds a name that hosts share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// A multivalue answer set of each host, with the instance id as its identifier: hosts change nothing of each other's.
+    #[default]
+    Multivalue,
+    /// One simple set for all, replaced whole if it is still as it was read.
+    Simple,
 }
 
 /// Which instances are DNS servers.

@@ -115,7 +115,7 @@ pub const KEYS: &[Key] = &[
         "record[].shared",
         Form::Flag,
         "false",
-        "many hosts share the name; this version refuses `true`",
+        "many hosts share the name, and each adds and removes its own addresses; it is published while one of them is there",
     ),
     key(
         "record[].conflict",
@@ -148,6 +148,13 @@ pub const KEYS: &[Key] = &[
         Form::Text,
         "\"Z0123456789\"",
         "route53: the hosted zone, for all names but reverse ones; unset: found by name, once",
+    ),
+    key(
+        "backend.*.sharing",
+        Form::Text,
+        "\"multivalue\"",
+        "route53: how names that hosts share are written, the same for all of them: `multivalue`, a multivalue answer set of each host, of which \
+         Route 53 answers eight at a time; `simple`, one set for all, of 400 values at most, which hosts change one after another",
     ),
     unset(
         "backend.*.endpoint",

@@ -104,8 +104,11 @@ impl Ledger {
     /// Before a plan is carried out: every name that may come to stand in a zone.
     pub fn note_before(&mut self, backend: &str, plan: &Plan, now: u64) {
         let names = self.published.entry(backend.to_owned()).or_default();
-        for swap in
-            plan.changes.iter().flat_map(|change| &change.swaps).filter(|swap| swap.after.is_some())
+        for swap in plan
+            .changes
+            .iter()
+            .flat_map(|change| &change.swaps)
+            .filter(|swap| swap.own().1.is_some())
         {
             names.entry(swap.key.name.clone()).or_insert(Published { at: now, confirmed: false });
         }
@@ -165,6 +168,7 @@ mod tests {
             values: BTreeSet::from([Rdata::A([10, 0, 0, 1].into())]),
             reverse: Reverse::Never,
             conflict: Conflict::Refuse,
+            shared: false,
             because: Vec::new(),
         };
         BTreeMap::from([(name.parse().unwrap(), wish)])

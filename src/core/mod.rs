@@ -2,6 +2,7 @@
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod membership;
 pub mod name;
 pub mod rrset;
 
@@ -21,6 +22,7 @@ pub mod plan;
 
 pub mod affinity;
 pub mod callers;
+pub mod change;
 pub mod detect;
 pub mod diagnosis;
 pub mod gai_conf;

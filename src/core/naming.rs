@@ -28,6 +28,8 @@ pub struct RecordPolicy {
     pub reverse: Reverse,
     /// What is done where the name is not ours to take.
     pub conflict: Conflict,
+    /// Whether many hosts have the name, each for its own addresses.
+    pub shared: bool,
     /// The backend that the record is published by.
     pub backend: String,
 }
@@ -66,6 +68,8 @@ pub struct Wish {
     pub reverse: Reverse,
     /// What is done where it is not ours to take.
     pub conflict: Conflict,
+    /// Whether others add their own values.
+    pub shared: bool,
     /// Why.
     pub because: Vec<Reason>,
 }
@@ -125,6 +129,7 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
                     values: BTreeSet::from([Rdata::Ptr(name.clone())]),
                     reverse: policy.reverse,
                     conflict: policy.conflict,
+                    shared: false,
                     because: because.clone(),
                 };
                 names.insert(Name::reverse(*address), wish);
@@ -136,11 +141,13 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
             values: BTreeSet::new(),
             reverse: Reverse::Never,
             conflict: policy.conflict,
+            shared: policy.shared,
             because: Vec::new(),
         });
         wish.ttl = wish.ttl.min(policy.ttl);
         // Of two records of one name the more careful one counts.
         wish.conflict = wish.conflict.min(policy.conflict);
+        wish.shared &= policy.shared;
         wish.values.extend(values);
         wish.because.extend(because);
     }

@@ -50,6 +50,7 @@ fn policy(name: &str, addresses: &[&str]) -> RecordPolicy {
         ttl: 60,
         reverse: Reverse::Never,
         conflict: Conflict::Refuse,
+        shared: false,
         backend: "internal".to_owned(),
     }
 }

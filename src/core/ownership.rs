@@ -10,11 +10,13 @@
 //! | another instance's marker          | `Theirs`       |
 //! | records, none of them a marker     | `Foreign`      |
 //! | two owners' markers                | `Theirs`: it is disputed, so it is not ours to change |
+//! | members' markers, and no owner's   | `Shared` (see `core/membership.rs`) |
 
 use std::{cmp::Ordering, collections::BTreeSet, fmt, net::IpAddr};
 
 use super::{
     facts::Identity,
+    membership::{Member, members},
     name::Name,
     rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
 };
@@ -69,15 +71,25 @@ impl OwnerId {
     /// The owner's marker: `"tagalong-owner=i-0aaaaaaaaaaaaaaa1" "home=123456789012/us-east-1"`.
     #[must_use]
     pub fn marker(&self) -> Rdata {
-        let owner = format!("{MARKER}{}", self.instance_id);
-        let home = self.home.iter().map(|home| format!("{HOME}{}/{}", home.account, home.region));
-        Rdata::Txt([owner].into_iter().chain(home).map(String::into_bytes).collect())
+        Rdata::Txt(self.strings(MARKER).collect())
     }
 
-    fn of_marker(value: &Rdata) -> Option<Self> {
+    pub(super) fn of_marker(value: &Rdata) -> Option<Self> {
         let Rdata::Txt(strings) = value else { return None };
+        Self::of_strings(MARKER, strings)
+    }
+
+    /// The character-strings of a marker that begins with `what`.
+    pub(super) fn strings(&self, what: &str) -> impl Iterator<Item = Vec<u8>> {
+        let owner = format!("{what}{}", self.instance_id);
+        let home = self.home.iter().map(|home| format!("{HOME}{}/{}", home.account, home.region));
+        [owner].into_iter().chain(home).map(String::into_bytes)
+    }
+
+    /// Whom a marker that begins with `what` names.
+    pub(super) fn of_strings(what: &str, strings: &[Vec<u8>]) -> Option<Self> {
         let mut strings = strings.iter().filter_map(|string| str::from_utf8(string).ok());
-        let instance_id = strings.next()?.strip_prefix(MARKER)?.to_owned();
+        let instance_id = strings.next()?.strip_prefix(what)?.to_owned();
         let home = strings.find_map(|string| {
             let (account, region) = string.strip_prefix(HOME)?.split_once('/')?;
             Some(Home { account: account.to_owned(), region: region.to_owned() })
@@ -130,6 +142,8 @@ pub enum Ownership {
     Ours,
     /// It carries another owner's marker.
     Theirs(OwnerId),
+    /// It is shared by members.
+    Shared,
     /// It holds records and no marker.
     Foreign,
 }
@@ -143,11 +157,12 @@ pub fn ownership(name: &Name, owner: &OwnerId, observed: &Records) -> Ownership 
 /// Whose the name is to `owner` at which `sets` stand, and no others.
 #[must_use]
 pub fn ownership_of<'a>(owner: &OwnerId, sets: impl IntoIterator<Item = &'a Rrset>) -> Ownership {
-    let mut sets = sets.into_iter().peekable();
-    if sets.peek().is_none() {
+    let sets = sets.into_iter().collect::<Vec<_>>();
+    if sets.is_empty() {
         return Ownership::Vacant;
     }
-    let mut found = Ownership::Foreign;
+    let is_shared = members(sets.iter().copied()).next().is_some();
+    let mut found = if is_shared { Ownership::Shared } else { Ownership::Foreign };
     for marked in owners(sets) {
         if &marked != owner {
             return Ownership::Theirs(marked);
@@ -165,7 +180,7 @@ pub fn owners<'a>(sets: impl IntoIterator<Item = &'a Rrset>) -> impl Iterator<It
 /// Whether any of the records is an owner's marker.
 #[must_use]
 pub fn is_marked(records: &Records) -> bool {
-    owners(records.values()).next().is_some()
+    owners(records.values()).next().is_some() || members(records.values()).next().is_some()
 }
 
 /// The RRsets at `name`.
@@ -198,7 +213,8 @@ pub fn unmarked(present: &Rrset, owner: &OwnerId) -> Option<Rrset> {
 #[must_use]
 pub fn taken_over(present: &Rrset, owner: &OwnerId, ttl: u32) -> Rrset {
     let mut set = present.clone();
-    set.values.retain(|value| OwnerId::of_marker(value).is_none());
+    set.values
+        .retain(|value| OwnerId::of_marker(value).is_none() && Member::of_marker(value).is_none());
     marked((!set.values.is_empty()).then_some(&set), owner, ttl)
 }
 
@@ -234,6 +250,10 @@ mod tests {
         check(&[us.marker(), address.clone(), spf.clone()], Ownership::Ours);
         check(&[them.marker(), address.clone()], Ownership::Theirs(them.clone()));
         check(&[us.marker(), them.marker()], Ownership::Theirs(them.clone()));
+        let member = Member { owner: them.clone(), addresses: BTreeSet::new() }.marker();
+        check(&[member.clone(), address.clone()], Ownership::Shared);
+        check(&[member.clone(), us.marker()], Ownership::Ours);
+        check(&[member, them.marker()], Ownership::Theirs(them.clone()));
         check(&[address], Ownership::Foreign);
         check(&[spf], Ownership::Foreign);
         check(&[Rdata::Other { rtype: 15, octets: vec![0] }], Ownership::Foreign);

@@ -7,20 +7,30 @@
 //! | `Theirs`  | blocked, or taken over by rule (see [`gives_way`]) | nothing, forgotten |
 //! | `Foreign` | blocked                            | nothing, forgotten   |
 //!
+//! Of a shared name only our own values are changed, whatever others do there meanwhile:
+//!
+//! | ownership | wanted, shared                     | retired              |
+//! |-----------|------------------------------------|----------------------|
+//! | `Vacant`  | add ours, guard: name still not used | nothing, forgotten |
+//! | `Shared`  | add and remove ours, guard: there are still markers, no alias | remove ours |
+//! | `Ours`    | our owner's marker becomes a member's | see above         |
+//! | `Theirs`, `Foreign` | blocked                  | nothing, forgotten   |
+//!
 //! A plan is a pure function of its inputs, and the plan of its own result is empty.
 
 use std::{
     collections::{BTreeMap, BTreeSet, btree_map},
-    fmt,
     iter::Peekable,
 };
 
+pub use super::change::{Guard, RrsetSwap, Scope, ZoneChange};
 use super::{
+    membership::{Member, members},
     name::Name,
     naming::{Conflict, Reverse, Wish},
     ownership::{Life, OwnerId, Ownership, marked, owners, ownership_of, taken_over, unmarked},
     reason::{Obstacle, Reason},
-    rrset::{Records, RrType, Rrset, RrsetKey},
+    rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
 };
 
 /// What a backend saw: the zone that holds each name that was asked for, and the records at those names.
@@ -36,41 +46,6 @@ pub struct Observed {
     pub unanswered: BTreeMap<Name, String>,
     /// What EC2 said of other owners; those that it was not asked about, or cannot know, are left out.
     pub owners: BTreeMap<OwnerId, Life>,
-}
-
-/// Compare and swap of one RRset: becomes `after`, if it is still `before`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RrsetSwap {
-    /// Which RRset.
-    pub key: RrsetKey,
-    /// What was read there.
-    pub before: Option<Rrset>,
-    /// What shall stand there.
-    pub after: Option<Rrset>,
-    /// Why.
-    pub because: Reason,
-}
-
-/// A condition on something that the change does not itself replace.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Guard {
-    /// No record of any type stands at the name (RFC 2136 section 2.4.5).
-    NameNotInUse(Name),
-    /// The RRset holds exactly these values (RFC 2136 section 2.4.2).
-    Unchanged(RrsetKey, Rrset),
-    /// There is no such RRset (RFC 2136 section 2.4.3).
-    Absent(RrsetKey),
-}
-
-/// Changes of one zone that happen together or not at all.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ZoneChange {
-    /// The zone's apex.
-    pub zone: Name,
-    /// What must hold beside the swaps' own `before`.
-    pub guards: Vec<Guard>,
-    /// The swaps, by name and type.
-    pub swaps: Vec<RrsetSwap>,
 }
 
 /// A wanted name that is left alone.
@@ -150,7 +125,12 @@ pub fn plan(
             }
             continue;
         };
-        match publish(owner, name, wish, &here, &observed.owners) {
+        let change = if wish.shared {
+            join(owner, name, wish, &here)
+        } else {
+            publish(owner, name, wish, &here, &observed.owners)
+        };
+        match change {
             Ok((_, swaps)) if swaps.is_empty() => plan.unchanged.push(name.clone()),
             Ok(change) => put(zone, change),
             Err(by) => {
@@ -168,8 +148,12 @@ pub fn plan(
     for name in retired.iter().filter(|name| !desired.contains_key(name)) {
         let (zone, here) = walk.to(name);
         let ours = ownership_of(owner, here.values().copied()) == Ownership::Ours;
+        let shares = members(here.values().copied()).any(|member| member.owner == *owner);
         match zone {
             Some(zone) if ours => put(zone, retire(owner, name, &here)),
+            Some(zone) if shares => {
+                put(zone, (Vec::new(), become_member(owner, name, None, &here, &Reason::Retired)))
+            }
             Some(_) => plan.gone.push(name.clone()),
             // Its zone may come back, and what is ours there with it: it is not forgotten.
             None => {
@@ -231,6 +215,13 @@ fn publish(
                 Reason::OwnerMoved(other)
             }
         }
+        Ownership::Shared => {
+            // The last member may have it alone.
+            if members(here.values().copied()).any(|member| member.owner != *owner) {
+                return Err(Obstacle::Shared);
+            }
+            Reason::Shared
+        }
         Ownership::Foreign => return Err(Obstacle::Foreign),
     };
     if here.contains_key(&RrType::Cname) {
@@ -256,6 +247,84 @@ fn publish(
         return Ok((vec![no_alias], swaps));
     }
     Ok((still_ours(name, here, &swaps), swaps))
+}
+
+/// What it takes to be a member of a shared name: nothing when we are one already.
+fn join(
+    owner: &OwnerId,
+    name: &Name,
+    wish: &Wish,
+    here: &Standing<'_>,
+) -> Result<(Vec<Guard>, Vec<RrsetSwap>), Obstacle> {
+    let because = match ownership_of(owner, here.values().copied()) {
+        Ownership::Vacant => Reason::Vacant,
+        Ownership::Ours => Reason::Ours,
+        Ownership::Shared => Reason::Shared,
+        Ownership::Theirs(other) => return Err(Obstacle::Theirs(other)),
+        Ownership::Foreign => return Err(Obstacle::Foreign),
+    };
+    if here.contains_key(&RrType::Cname) {
+        return Err(Obstacle::Alias);
+    }
+    let addresses = wish.values.iter().filter_map(Rdata::ip).collect();
+    let ours = Member { owner: owner.clone(), addresses };
+    let swaps = become_member(owner, name, Some((&ours, wish.ttl)), here, &because);
+    let guards = match because {
+        _ if swaps.is_empty() => Vec::new(),
+        Reason::Vacant => vec![Guard::NameNotInUse(name.clone())],
+        _ => vec![
+            Guard::Exists(RrsetKey::new(name.clone(), RrType::Txt)),
+            Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname)),
+        ],
+    };
+    Ok((guards, swaps))
+}
+
+/// From what `owner` has at a shared name to what it shall have. What another member has as well, such as an address that
+/// went from one instance to the next, is that one's.
+fn become_member(
+    owner: &OwnerId,
+    name: &Name,
+    wanted: Option<(&Member, u32)>,
+    here: &Standing<'_>,
+    because: &Reason,
+) -> Vec<RrsetSwap> {
+    let (before, others): (Vec<_>, Vec<_>) =
+        members(here.values().copied()).partition(|member| member.owner == *owner);
+    let mut swaps = Vec::new();
+    for rtype in [RrType::A, RrType::Aaaa, RrType::Txt] {
+        let of = |member: &Member| match rtype {
+            RrType::Txt => BTreeSet::from([member.marker()]),
+            _ => member.values(rtype),
+        };
+        let wanted_values = wanted.map(|(member, _)| of(member)).unwrap_or_default();
+        let mut own = before.iter().flat_map(of).collect::<BTreeSet<_>>();
+        let kept = others.iter().flat_map(of).collect::<BTreeSet<_>>();
+        let present = here.get(&rtype).map(|set| set.values.clone()).unwrap_or_default();
+        // A name that was ours alone becomes one that others share.
+        own.extend(
+            present.iter().filter(|it| OwnerId::of_marker(it).as_ref() == Some(owner)).cloned(),
+        );
+        let is_gone = |value: &&Rdata| {
+            present.contains(value) && !wanted_values.contains(value) && !kept.contains(value)
+        };
+        let remove = own.iter().filter(is_gone).cloned().collect::<BTreeSet<_>>();
+        let add = wanted_values.difference(&present).cloned().collect::<BTreeSet<_>>();
+        if remove.is_empty() && add.is_empty() {
+            continue;
+        }
+        // One RRset has one TTL (RFC 2181 section 5.2): that of whoever was first.
+        let ttl = here.get(&rtype).map_or(wanted.map_or(0, |(_, ttl)| ttl), |set| set.ttl);
+        let after = present.difference(&remove).chain(&add).cloned().collect::<Vec<_>>();
+        swaps.push(RrsetSwap {
+            key: RrsetKey::new(name.clone(), rtype),
+            before: here.get(&rtype).map(|set| (*set).clone()),
+            after: (!after.is_empty()).then(|| Rrset::new(ttl, after)),
+            scope: Scope::Values { remove, add },
+            because: because.clone(),
+        });
+    }
+    swaps
 }
 
 /// Whether a name that another instance's marker names goes to us.
@@ -306,6 +375,7 @@ fn swap(
         key: RrsetKey::new(name.clone(), rtype),
         before: before.cloned(),
         after,
+        scope: Scope::Whole,
         because: because.clone(),
     })
 }
@@ -325,24 +395,6 @@ fn still_ours(name: &Name, here: &Standing<'_>, swaps: &[RrsetSwap]) -> Vec<Guar
 
 /// The types that are tagalong's at a name that it owns; others there are left alone.
 const MANAGED: [RrType; 3] = [RrType::A, RrType::Aaaa, RrType::Ptr];
-
-impl fmt::Display for RrsetSwap {
-    /// One line of a diff: `* web-1.corp.internal. A 10.0.1.17 → 10.0.1.23 60 s`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let RrsetKey { name, rtype } = &self.key;
-        match (&self.before, &self.after) {
-            (None, Some(after)) => write!(f, "+ {name} {rtype} {after} {} s", after.ttl),
-            (Some(before), None) => write!(f, "- {name} {rtype} {before}"),
-            (Some(before), Some(after)) if before.values == after.values => {
-                write!(f, "* {name} {rtype} {after} {} s → {} s", before.ttl, after.ttl)
-            }
-            (Some(before), Some(after)) => {
-                write!(f, "* {name} {rtype} {before} → {after} {} s", after.ttl)
-            }
-            (None, None) => write!(f, "  {name} {rtype}"),
-        }
-    }
-}
 
 #[cfg(test)]
 #[path = "plan_tests.rs"]

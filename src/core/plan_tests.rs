@@ -30,6 +30,7 @@ fn wish(values: &[Rdata]) -> BTreeMap<Name, Wish> {
         values: values.iter().cloned().collect(),
         reverse: Reverse::Never,
         conflict: Conflict::Refuse,
+        shared: false,
         because: Vec::new(),
     };
     BTreeMap::from([(NAME.parse().unwrap(), wish)])
@@ -46,6 +47,7 @@ fn told(plan: &Plan) -> Vec<String> {
         Guard::NameNotInUse(name) => format!("? {name} not in use"),
         Guard::Unchanged(key, set) => format!("? {key} {set}"),
         Guard::Absent(key) => format!("? no {key}"),
+        Guard::Exists(key) => format!("? any {key}"),
     });
     guards.chain(change.swaps.iter().map(ToString::to_string)).collect()
 }
@@ -255,4 +257,77 @@ fn what_is_taken_over_is_replaced_with_its_marker_in_one_change_and_text_of_othe
     seen.records.get_mut(&key).unwrap().values.insert(disputed);
     let second = plan(&us(), &wanted, &BTreeSet::new(), &seen);
     assert_eq!((second.blocked.len(), second.contested.len()), (1, 1));
+}
+
+fn shared(values: &[Rdata]) -> BTreeMap<Name, Wish> {
+    let mut wanted = wish(values);
+    wanted.values_mut().for_each(|wish| wish.shared = true);
+    wanted
+}
+
+fn member(id: &str, last: u8) -> Rdata {
+    Member { owner: OwnerId::new(id), addresses: BTreeSet::from([[10, 0, 0, last].into()]) }
+        .marker()
+}
+
+#[test]
+fn a_member_adds_and_removes_its_own_values_whatever_others_have() {
+    let check = |standing: &[(&str, Rdata)], wanted: &[Rdata], expect: &[&str]| {
+        let seen = observed(standing);
+        let (wanted, retired) = match wanted {
+            [] => (BTreeMap::new(), BTreeSet::from([NAME.parse().unwrap()])),
+            values => (shared(values), BTreeSet::new()),
+        };
+        let plan = plan(&us(), &wanted, &retired, &seen);
+        let told = if plan.changes.is_empty() { Vec::new() } else { told(&plan) };
+        assert_eq!(told, expect, "{standing:?}");
+        assert!(plan.blocked.is_empty(), "{standing:?}");
+    };
+    let first = [
+        "? web-1.corp.internal. not in use",
+        "+ web-1.corp.internal. A 10.0.0.1 60 s",
+        r#"+ web-1.corp.internal. TXT "tagalong-member=i-us" "10.0.0.1" 60 s"#,
+    ];
+    check(&[], &[a(1)], &first);
+    let guards = ["? any web-1.corp.internal. TXT", "? no web-1.corp.internal. CNAME"];
+    let other = [(NAME, a(9)), (NAME, member("i-other", 9))];
+    check(&other, &[a(1)], &[&guards[..], &first[1..]].concat());
+    let both = [&other[..], &[(NAME, a(1)), (NAME, member("i-us", 1))]].concat();
+    check(&both, &[a(1)], &[]);
+    let moved = [
+        "* web-1.corp.internal. A 10.0.0.1 → 10.0.0.2 60 s",
+        r#"* web-1.corp.internal. TXT "tagalong-member=i-us" "10.0.0.1" → "tagalong-member=i-us" "10.0.0.2" 60 s"#,
+    ];
+    check(&both, &[a(2)], &[&guards[..], &moved].concat());
+    let left = [
+        "- web-1.corp.internal. A 10.0.0.1",
+        r#"- web-1.corp.internal. TXT "tagalong-member=i-us" "10.0.0.1""#,
+    ];
+    check(&both, &[], &left);
+    // The address went to another member, and so did its record.
+    let handed_on = [&both[..], &[(NAME, member("i-next", 1))]].concat();
+    check(&handed_on, &[], &left[1..]);
+    check(&other, &[], &[]);
+}
+
+#[test]
+fn a_name_is_shared_or_somebodys_alone_and_goes_from_one_to_the_other_with_its_last_host() {
+    let blocked = |standing: &[(&str, Rdata)], wanted: &BTreeMap<Name, Wish>| {
+        let plan = plan(&us(), wanted, &BTreeSet::new(), &observed(standing));
+        plan.blocked.first().map(|blocked| blocked.by.clone())
+    };
+    let theirs = [(NAME, a(9)), (NAME, OwnerId::new("i-other").marker())];
+    assert_eq!(blocked(&theirs, &shared(&[a(1)])), Some(Obstacle::Theirs(OwnerId::new("i-other"))));
+    assert_eq!(blocked(&[(NAME, a(9))], &shared(&[a(1)])), Some(Obstacle::Foreign));
+    let others = [(NAME, a(9)), (NAME, member("i-other", 9))];
+    assert_eq!(blocked(&others, &wish(&[a(1)])), Some(Obstacle::Shared));
+
+    let alone = [(NAME, a(1)), (NAME, us().marker())];
+    let to_shared = plan(&us(), &shared(&[a(1)]), &BTreeSet::new(), &observed(&alone));
+    let marker = r#"* web-1.corp.internal. TXT "tagalong-owner=i-us" → "tagalong-member=i-us" "10.0.0.1" 60 s"#;
+    assert_eq!(told(&to_shared)[2..], [marker]);
+    let last = [(NAME, a(1)), (NAME, member("i-us", 1))];
+    let to_alone = plan(&us(), &wish(&[a(1)]), &BTreeSet::new(), &observed(&last));
+    let marker = r#"* web-1.corp.internal. TXT "tagalong-member=i-us" "10.0.0.1" → "tagalong-owner=i-us" 60 s"#;
+    assert_eq!(told(&to_alone)[1..], [marker]);
 }

@@ -31,6 +31,8 @@ pub enum Reason {
     OwnerGone(OwnerId),
     /// The instance whose marker the reverse name carries has another address now.
     OwnerMoved(OwnerId),
+    /// The name is shared by hosts that come and go.
+    Shared,
     /// The wanted name was not ours to take.
     Suffixed {
         /// The wanted name.
@@ -98,6 +100,7 @@ impl fmt::Display for Reason {
             Self::Ours => f.write_str("the name is ours"),
             Self::OwnerGone(owner) => write!(f, "its owner {owner} is gone"),
             Self::OwnerMoved(owner) => write!(f, "its owner {owner} has another address now"),
+            Self::Shared => f.write_str("the name is shared"),
             Self::Suffixed { wanted, obstacle } => {
                 write!(f, "in place of {wanted}: {obstacle}")
             }
@@ -131,6 +134,8 @@ pub enum Obstacle {
     Theirs(OwnerId),
     /// Records without any marker stand at the name.
     Foreign,
+    /// Other hosts share the name, and it was to be ours alone.
+    Shared,
     /// The name is an alias, and an alias excludes every other record (RFC 1034 section 3.6.2).
     Alias,
     /// The name must be in a zone of the backend, and is in none.
@@ -146,6 +151,7 @@ impl fmt::Display for Obstacle {
             Self::Foreign => {
                 f.write_str("it holds records without an owner marker, so somebody else made it")
             }
+            Self::Shared => f.write_str("other hosts share it"),
             Self::Alias => f.write_str("it is an alias (CNAME)"),
             Self::Unserved => f.write_str("no zone that the backend serves holds it"),
             Self::Outside(zone) => write!(f, "it is outside {zone}, the backend's only zone"),
@@ -165,6 +171,7 @@ impl Obstacle {
             Self::Foreign => {
                 "choose another name, or remove the records there by hand; tagalong then takes the name"
             }
+            Self::Shared => "choose another name, or set `shared = true`",
             Self::Alias => "remove the CNAME, or choose another name",
             Self::Unserved => {
                 "create the zone, name another backend, or set `reverse = false` if it is a reverse name"

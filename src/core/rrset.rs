@@ -73,6 +73,16 @@ impl Rdata {
         }
     }
 
+    /// The address of an A or AAAA record.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Self::A(address) => Some((*address).into()),
+            Self::Aaaa(address) => Some((*address).into()),
+            _ => None,
+        }
+    }
+
     /// The type whose data this is.
     #[must_use]
     pub fn rtype(&self) -> RrType {

@@ -125,6 +125,7 @@ mod tests {
             values: BTreeSet::from([value]),
             reverse: Reverse::Never,
             conflict: Conflict::Suffix,
+            shared: false,
             because: Vec::new(),
         };
         let mut desired = BTreeMap::from([

@@ -36,6 +36,8 @@ pub enum Question {
 pub enum Prerequisite {
     /// "RRset exists (value dependent)": exactly these values, whatever the TTL.
     RrsetExistsExactly(RrsetKey, Rrset),
+    /// "RRset exists (value independent)".
+    RrsetExists(RrsetKey),
     /// "RRset does not exist".
     RrsetDoesNotExist(RrsetKey),
     /// "Name is not in use".
@@ -49,6 +51,8 @@ pub enum Update {
     AddToRrset(RrsetKey, Rrset),
     /// "Delete an RRset".
     DeleteRrset(RrsetKey),
+    /// "Delete an RR from an RRset", each of them.
+    DeleteFromRrset(RrsetKey, Rrset),
 }
 
 /// A message that is ready to be signed and sent.
@@ -195,6 +199,9 @@ pub fn update(
                     message.add_answer(record(&key.name, 0, value)?);
                 }
             }
+            Prerequisite::RrsetExists(key) => {
+                message.add_answer(empty(&key.name, key.rtype.into(), DNSClass::ANY)?);
+            }
             Prerequisite::RrsetDoesNotExist(key) => {
                 message.add_answer(empty(&key.name, key.rtype.into(), DNSClass::NONE)?);
             }
@@ -212,6 +219,13 @@ pub fn update(
             }
             Update::DeleteRrset(key) => {
                 message.add_authority(empty(&key.name, key.rtype.into(), DNSClass::ANY)?);
+            }
+            Update::DeleteFromRrset(key, set) => {
+                for value in &set.values {
+                    let mut gone = record(&key.name, 0, value)?;
+                    gone.dns_class = DNSClass::NONE;
+                    message.add_authority(gone);
+                }
             }
         }
     }

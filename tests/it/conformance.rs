@@ -15,10 +15,11 @@ use tagalong::{
         rfc2136::Rfc2136,
         route53::{Route53, Settings},
     },
+    config::Sharing,
     core::{
         name::Name,
         ownership::OwnerId,
-        plan::{Guard, Observed, RrsetSwap, ZoneChange},
+        plan::{Guard, Observed, RrsetSwap, Scope, ZoneChange},
         reason::Reason,
         rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
     },
@@ -122,6 +123,8 @@ fn route53() -> Subject {
     );
     let known = [("corp.internal", "ZCORP"), ("10.in-addr.arpa", "ZREV")];
     let settings = Settings {
+        member: "i-us",
+        sharing: Sharing::Multivalue,
         zone_id: None,
         endpoint: Some(lab.aws.clone()),
         partition: "aws",
@@ -361,7 +364,7 @@ fn swap_address(at: &str, seen: &Records, after: Option<Rrset>) -> ZoneChange {
 }
 
 fn swap(key: RrsetKey, before: Option<Rrset>, after: Option<Rrset>) -> RrsetSwap {
-    RrsetSwap { key, before, after, because: Reason::Ours }
+    RrsetSwap { key, before, after, scope: Scope::Whole, because: Reason::Ours }
 }
 
 fn after(change: &ZoneChange) -> Records {

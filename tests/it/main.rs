@@ -28,5 +28,6 @@ mod properties;
 mod resolve;
 mod rfc2136;
 mod route53;
+mod shared;
 mod simulation;
 mod support;

@@ -75,6 +75,7 @@ fn wishes() -> impl Strategy<Value = BTreeMap<Name, Wish>> {
                 values,
                 reverse: Reverse::Always,
                 conflict: Conflict::Refuse,
+                shared: false,
                 because: Vec::new(),
             };
             rows.into_iter().map(|(name, row)| (name, wish(row))).collect()

@@ -61,6 +61,12 @@ impl Lab {
     pub(crate) fn with(instance: Instance) -> Self {
         let world = World::new();
         world.set_throttling(false);
+        Self::beside(&world, instance)
+    }
+
+    /// The same in an account where others may be.
+    pub(crate) fn beside(world: &World, instance: Instance) -> Self {
+        let world = world.clone();
         let whom = Whom::Instance(instance.id.clone());
         world.put_instance(instance);
         let listen =

@@ -1,7 +1,7 @@
 //! A change to the prerequisites and updates of RFC 2136.
 
 use crate::{
-    core::plan::{Guard, RrsetSwap, ZoneChange},
+    core::plan::{Guard, RrsetSwap, Scope, ZoneChange},
     wire::message::{Prerequisite, Update},
 };
 
@@ -15,10 +15,13 @@ pub(super) fn lower(change: &ZoneChange) -> (Vec<Prerequisite>, Vec<Update>) {
         Guard::NameNotInUse(name) => Prerequisite::NameNotInUse(name.clone()),
         Guard::Unchanged(key, set) => Prerequisite::RrsetExistsExactly(key.clone(), set.clone()),
         Guard::Absent(key) => Prerequisite::RrsetDoesNotExist(key.clone()),
+        Guard::Exists(key) => Prerequisite::RrsetExists(key.clone()),
     });
     let unused =
         |swap: &RrsetSwap| change.guards.contains(&Guard::NameNotInUse(swap.key.name.clone()));
-    let befores = change.swaps.iter().filter(|swap| !unused(swap)).map(|swap| match &swap.before {
+    // Of values that are ours alone it does not matter what others have beside them.
+    let whole = change.swaps.iter().filter(|swap| swap.scope == Scope::Whole && !unused(swap));
+    let befores = whole.map(|swap| match &swap.before {
         Some(before) => Prerequisite::RrsetExistsExactly(swap.key.clone(), before.clone()),
         None => Prerequisite::RrsetDoesNotExist(swap.key.clone()),
     });
@@ -29,9 +32,13 @@ pub(super) fn lower(change: &ZoneChange) -> (Vec<Prerequisite>, Vec<Update>) {
         }
     }
     let updates = change.swaps.iter().flat_map(|swap| {
-        let delete = swap.before.as_ref().map(|_| Update::DeleteRrset(swap.key.clone()));
-        let add =
-            swap.after.as_ref().map(|after| Update::AddToRrset(swap.key.clone(), after.clone()));
+        let key = || swap.key.clone();
+        let (before, after) = swap.own();
+        let delete = before.map(|before| match swap.scope {
+            Scope::Whole => Update::DeleteRrset(key()),
+            Scope::Values { .. } => Update::DeleteFromRrset(key(), before),
+        });
+        let add = after.map(|after| Update::AddToRrset(key(), after));
         delete.into_iter().chain(add)
     });
     (prerequisites, updates.collect())
@@ -63,6 +70,7 @@ mod tests {
                 key: key(RrType::A),
                 before: None,
                 after: Some(set(1)),
+                scope: Scope::Whole,
                 because: Reason::Vacant,
             }],
         };
@@ -81,18 +89,21 @@ mod tests {
                     key: key(RrType::A),
                     before: Some(set(1)),
                     after: Some(set(2)),
+                    scope: Scope::Whole,
                     because: Reason::Ours,
                 },
                 RrsetSwap {
                     key: key(RrType::Txt),
                     before: Some(set(3)),
                     after: None,
+                    scope: Scope::Whole,
                     because: Reason::Retired,
                 },
                 RrsetSwap {
                     key: key(RrType::Aaaa),
                     before: None,
                     after: Some(set(4)),
+                    scope: Scope::Whole,
                     because: Reason::Ours,
                 },
             ],
@@ -114,6 +125,31 @@ mod tests {
                 Update::AddToRrset(key(RrType::A), set(2)),
                 Update::DeleteRrset(key(RrType::Txt)),
                 Update::AddToRrset(key(RrType::Aaaa), set(4)),
+            ]
+        );
+    }
+
+    #[test]
+    fn values_of_a_shared_set_come_and_go_whatever_others_have_there() {
+        let value = |last: u8| set(last).values;
+        let change = ZoneChange {
+            zone: "x".parse().unwrap(),
+            guards: vec![Guard::Exists(key(RrType::Txt))],
+            swaps: vec![RrsetSwap {
+                key: key(RrType::A),
+                before: Some(set(9)),
+                after: Some(set(8)),
+                scope: Scope::Values { remove: value(1), add: value(2) },
+                because: Reason::Shared,
+            }],
+        };
+        let (prerequisites, updates) = lower(&change);
+        assert_eq!(prerequisites, [Prerequisite::RrsetExists(key(RrType::Txt))]);
+        assert_eq!(
+            updates,
+            [
+                Update::DeleteFromRrset(key(RrType::A), set(1)),
+                Update::AddToRrset(key(RrType::A), set(2)),
             ]
         );
     }

@@ -106,7 +106,7 @@ impl Rfc2136 {
     fn note_in_use(&self, guards: &[Guard]) {
         let names = guards.iter().filter_map(|guard| match guard {
             Guard::NameNotInUse(name) => Some(name.clone()),
-            Guard::Unchanged(..) | Guard::Absent(_) => None,
+            Guard::Unchanged(..) | Guard::Absent(_) | Guard::Exists(_) => None,
         });
         if let Ok(mut in_use) = self.in_use.lock() {
             in_use.extend(names);

@@ -20,14 +20,15 @@ use aws_sdk_route53::{
 };
 
 use self::{
-    lower::{lower, name_of, route53_name, rrset_of},
+    lower::{Groups, Shares, lower, name_of, route53_name, rrset_of},
     refusal::{failed, is_lost_race, is_refused_for_creates_alone},
 };
 use crate::{
+    config::Sharing,
     core::{
         name::Name,
         plan::{Observed, ZoneChange},
-        rrset::Records,
+        rrset::{Records, Rrset},
     },
     ports::{Backend, error::BackendError},
 };
@@ -43,6 +44,10 @@ pub struct Settings<'a> {
     pub partition: &'a str,
     /// This host's VPC, whose private zones hold its names: `(region, id)`.
     pub vpc: Option<(&'a str, &'a str)>,
+    /// This host's instance id.
+    pub member: &'a str,
+    /// How names that hosts share are written.
+    pub sharing: Sharing,
     /// The zones found before, by id.
     pub known: BTreeMap<String, Name>,
 }
@@ -53,6 +58,10 @@ pub struct Route53 {
     client: Client,
     zone_id: Option<String>,
     vpc: Option<(String, String)>,
+    member: String,
+    sharing: Sharing,
+    /// The multivalue answer sets of the names that were read last.
+    groups: Mutex<Groups>,
     /// Whether the endpoint is not AWS's own.
     is_stand_in: bool,
     zones: Mutex<BTreeMap<String, Name>>,
@@ -73,6 +82,9 @@ impl Route53 {
             client: Client::from_conf(config.build()),
             zone_id,
             vpc,
+            member: settings.member.to_owned(),
+            sharing: settings.sharing,
+            groups: Mutex::default(),
             is_stand_in,
             zones: Mutex::new(settings.known),
             homes: Mutex::default(),
@@ -215,18 +227,34 @@ impl Route53 {
     }
 
     async fn records_at(&self, zone_id: &str, name: &Name) -> Result<Records, BackendError> {
-        let answer = self
-            .client
-            .list_resource_record_sets()
-            .hosted_zone_id(zone_id)
-            .start_record_name(route53_name(name))
-            .start_record_type(Type::A)
-            .max_items(MOST_SETS)
-            .send()
-            .await;
-        let answer = answer.map_err(|error| failed(LIST_RECORDS, zone_id, &error))?;
-        let sets = answer.resource_record_sets().iter().filter_map(rrset_of);
-        Ok(sets.filter(|(key, _)| key.name == *name).collect())
+        let mut records = Records::new();
+        let mut groups = Groups::new();
+        let (mut rtype, mut identifier) = (Type::A, None);
+        loop {
+            let call = self.client.list_resource_record_sets().hosted_zone_id(zone_id);
+            let call = call.start_record_name(route53_name(name)).start_record_type(rtype);
+            let call = call.set_start_record_identifier(identifier).max_items(MOST_SETS);
+            let answer =
+                call.send().await.map_err(|error| failed(LIST_RECORDS, zone_id, &error))?;
+            for (key, set, member) in answer.resource_record_sets().iter().filter_map(rrset_of) {
+                if key.name != *name {
+                    continue;
+                }
+                let whole = records.entry(key.clone()).or_insert_with(|| Rrset::new(set.ttl, []));
+                whole.values.extend(set.values.iter().cloned());
+                groups.extend(member.map(|member| ((key, member), set)));
+            }
+            // More than a page is there where many hosts share the name.
+            let is_same = answer.next_record_name().and_then(name_of).as_ref() == Some(name);
+            let Some(next) = answer.next_record_type().filter(|_| is_same) else { break };
+            rtype = next.clone();
+            identifier = answer.next_record_identifier().map(str::to_owned);
+        }
+        if let Ok(mut known) = self.groups.lock() {
+            known.retain(|(key, _), _| key.name != *name);
+            known.extend(groups);
+        }
+        Ok(records)
     }
 }
 
@@ -264,8 +292,13 @@ impl Backend for Route53 {
             None => self.zone_of(&change.zone).await?.ok_or_else(unknown)?.1,
         };
         let unbuilt = |error| BackendError::Failed { action: CHANGE, source: Box::new(error) };
-        let batch = lower(change, &ChangeAction::Create).map_err(unbuilt)?;
-        let with_upsert = lower(change, &ChangeAction::Upsert).map_err(unbuilt)?;
+        let groups = self.groups.lock().map(|groups| groups.clone()).unwrap_or_default();
+        let shares = match self.sharing {
+            Sharing::Multivalue => Some(Shares { member: &self.member, groups: &groups }),
+            Sharing::Simple => None,
+        };
+        let batch = lower(change, &ChangeAction::Create, shares).map_err(unbuilt)?;
+        let with_upsert = lower(change, &ChangeAction::Upsert, shares).map_err(unbuilt)?;
         let replaces = batch != with_upsert;
         let mut answer = self.change(&id, batch).await;
         // LocalStack (moto 5.2) holds a CREATE against the records before the batch, even if the batch deletes them. With
@@ -312,5 +345,5 @@ const GET_ZONE: &str = "route53:GetHostedZone";
 const LIST_RECORDS: &str = "route53:ListResourceRecordSets";
 const LIST_VPC_ZONES: &str = "route53:ListHostedZonesByVPC";
 const LIST_ZONES: &str = "route53:ListHostedZonesByName";
-/// More types than stand at one name.
+/// More than stand at a name that no host shares.
 const MOST_SETS: i32 = 100;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tagalong::{
     backend::rfc2136::Rfc2136,
     core::{
-        plan::{Guard, RrsetSwap, ZoneChange},
+        plan::{Guard, RrsetSwap, Scope, ZoneChange},
         reason::Reason,
         rrset::{Rdata, RrType, Rrset, RrsetKey},
     },
@@ -121,6 +121,7 @@ fn a_name_outside_the_zone_of_its_update_is_notzone_and_says_where_to_look() {
             zone: ZONE.parse().unwrap(),
             guards: vec![Guard::NameNotInUse("web-1.corp.internal".parse().unwrap())],
             swaps: vec![RrsetSwap {
+                scope: Scope::Whole,
                 key: RrsetKey::new(outside, RrType::A),
                 before: None,
                 after: Some(Rrset::new(60, [Rdata::A([10, 0, 1, 23].into())])),
