@@ -4,7 +4,7 @@
 //! |-----------|------------------------------------|----------------------|
 //! | `Vacant`  | create, guard: name still not used | nothing, forgotten   |
 //! | `Ours`    | replace what differs, guard: marker and absences unchanged | delete ours, keep others' types |
-//! | `Theirs`  | blocked, or taken over by rule (see [`gives_way`]) | nothing, forgotten |
+//! | `Theirs`  | blocked, or taken over by rule (`gives_way`) | nothing, forgotten |
 //! | `Foreign` | blocked                            | nothing, forgotten   |
 //!
 //! Of a shared name only our own values are changed, whatever others do there meanwhile:
