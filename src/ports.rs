@@ -25,6 +25,7 @@ use crate::core::{
     ownership::{Life, OwnerId},
     plan::{Observed, ZoneChange},
     resolv_conf::{ResolvConf, Wanted},
+    rrset::Records,
     servers::{Health, NameServer},
 };
 
@@ -112,6 +113,8 @@ pub trait Backend: Send + Sync {
     async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError>;
     /// Carries a change out, whole or not at all, if everything is still as it was read.
     async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError>;
+    /// Reads everything in a zone from its authority.
+    async fn read(&self, zone: &Name) -> Result<Records, BackendError>;
     /// Where changes go, for people: `10.0.0.2 (TSIG agent-key.)`.
     fn place(&self) -> String;
 }

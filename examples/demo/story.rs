@@ -1,6 +1,7 @@
 //! The three acts, from top to bottom. Each says what happens outside, lets the agent see to it, and checks what came of it.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::Ipv4Addr,
     path::Path,
@@ -165,10 +166,11 @@ impl Play<'_> {
         self.servers_are(servers)
     }
 
-    /// The servers in resolv.conf must be these, in this order.
+    /// The servers in resolv.conf must be these; the order of equals differs from host to host.
     fn servers_are(&self, servers: &[DnsServer]) -> Outcome<()> {
-        let wanted: Vec<_> = servers.iter().map(|server| server.address.to_string()).collect();
-        let found = self.host.servers()?;
+        let wanted = servers.iter().map(|server| server.address.to_string());
+        let wanted = wanted.collect::<BTreeSet<_>>();
+        let found = self.host.servers()?.into_iter().collect::<BTreeSet<_>>();
         ensure(found == wanted, || format!("resolv.conf has {found:?} in place of {wanted:?}"))
     }
 

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     core::{
         event::Event,
-        job::{Job, Note, Outcome, Rhythm},
+        job::{Job, Note, Outcome, Possession, Rhythm},
         schedule::{Moment, Schedule},
     },
     ports::{Clock, Supervisor},
@@ -25,8 +25,8 @@ use crate::{
 pub trait Work {
     /// Hears of an event, before any job that it asks for begins.
     fn hear(&self, event: &Event);
-    /// Does the job; bounded in time. With `hands_off` another program is left alone with the resolver's file.
-    async fn perform(&self, job: Job, hands_off: bool) -> Performed;
+    /// Does the job; bounded in time. `possession` says whose the resolver's file is.
+    async fn perform(&self, job: Job, possession: Possession) -> Performed;
     /// Tells the operator what the schedule decided; gives the agent's new status.
     fn note(&self, note: Note) -> String;
 }
@@ -76,12 +76,12 @@ impl Agent<'_> {
         self.supervisor.ready();
         loop {
             let now = began.elapsed();
-            let hands_off = schedule.is_held(now);
+            let possession = schedule.possession(now);
             for job in schedule.due(now) {
-                tracing::debug!(?job, hands_off, "begins");
+                tracing::debug!(?job, ?possession, "begins");
                 let (handle, given_up) = oneshot::channel();
                 handles.insert(job, handle);
-                running.push(async move { (job, self.perform(job, hands_off, given_up).await) });
+                running.push(async move { (job, self.perform(job, possession, given_up).await) });
             }
             self.supervisor.alive();
             let wake = self.wake(&schedule, now);
@@ -127,12 +127,12 @@ impl Agent<'_> {
     async fn perform(
         &self,
         job: Job,
-        hands_off: bool,
+        possession: Possession,
         given_up: oneshot::Receiver<()>,
     ) -> Performed {
         tokio::select! {
             biased;
-            performed = self.work.perform(job, hands_off) => performed,
+            performed = self.work.perform(job, possession) => performed,
             _ = given_up => Performed::with(Outcome::Interrupted),
         }
     }
@@ -174,7 +174,7 @@ mod tests {
     impl Work for Fake {
         fn hear(&self, _event: &Event) {}
 
-        async fn perform(&self, job: Job, _hands_off: bool) -> Performed {
+        async fn perform(&self, job: Job, _possession: Possession) -> Performed {
             self.begun.borrow_mut().push((self.began.elapsed(), job));
             sleep(self.takes.get(&job).copied().unwrap_or_default()).await;
             let status = Some(format!("{job:?}"));

@@ -3,6 +3,7 @@
 pub mod daemon;
 pub mod notebook;
 pub mod patience;
+pub mod reaping;
 pub mod registration;
 pub mod report;
 pub mod resolution;

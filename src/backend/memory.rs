@@ -82,6 +82,15 @@ impl Backend for Memory {
         Ok(())
     }
 
+    async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
+        if !self.zones.contains(zone) {
+            return Err(BackendError::NoZone { zone_id: zone.to_string() });
+        }
+        let records = self.records();
+        let here = records.iter().filter(|(key, _)| self.zone_of(&key.name) == Some(zone));
+        Ok(here.map(|(key, set)| (key.clone(), set.clone())).collect())
+    }
+
     fn place(&self) -> String {
         "memory".to_owned()
     }

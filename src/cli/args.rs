@@ -74,6 +74,24 @@ pub(super) enum Verb {
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::config::duration::parse)]
         deadline: Duration,
     },
+    /// Remove the records of instances that are gone; without `--yes` only say which
+    Reap {
+        /// The zones [default: those that this host's names are in]
+        #[arg(value_name = "ZONE")]
+        zones: Vec<String>,
+        /// Remove them
+        #[arg(long)]
+        yes: bool,
+        /// How long ago it must have been seen first that an instance is gone; from one run to the next this host remembers it
+        #[arg(long, value_name = "TIME", default_value = "1h", value_parser = crate::config::duration::parse)]
+        grace: Duration,
+        /// How many names may be removed at once
+        #[arg(long, value_name = "NUMBER", default_value_t = 50)]
+        limit: usize,
+        /// When it must be over, whatever hangs
+        #[arg(long, value_name = "TIME", default_value = "5m", value_parser = crate::config::duration::parse)]
+        deadline: Duration,
+    },
     /// Show or check the configuration
     Config {
         #[command(subcommand)]

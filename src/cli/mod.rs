@@ -12,6 +12,7 @@ mod once;
 mod pass;
 mod plan;
 mod print;
+mod reap;
 mod restore;
 mod run;
 mod status;
@@ -24,6 +25,7 @@ use std::{process::ExitCode, time::Instant};
 use clap::Parser as _;
 
 use self::args::{Args, Verb};
+use crate::agent::reaping::Extent;
 
 /// Runs the program with the process's arguments.
 #[must_use]
@@ -48,6 +50,11 @@ pub fn main() -> ExitCode {
             doctor::affinity(&args, name, *deadline, started)
         }
         Verb::Withdraw { deadline } => withdraw::run(&args, *deadline, started),
+        Verb::Reap { zones, yes, grace, limit, deadline } => {
+            let extent = if *yes { Extent::Apply } else { Extent::Plan };
+            let wanted = reap::Wanted { zones, extent, grace: *grace, limit: *limit };
+            reap::run(&args, &wanted, *deadline, started)
+        }
         Verb::Config { verb } => config::run(&args, *verb, started),
         Verb::Completions { shell } => generate::completions(*shell),
         Verb::Man => generate::man(),

@@ -41,7 +41,7 @@ use crate::{
     core::{
         event::Event,
         facts::Facts,
-        job::{Job, Note, Outcome, Rhythm},
+        job::{Job, Note, Outcome, Possession, Rhythm},
         resolv_conf::Wanted,
     },
     ec2::imds::Patience,
@@ -298,7 +298,7 @@ impl Work for Worker<'_> {
         }
     }
 
-    async fn perform(&self, job: Job, hands_off: bool) -> Performed {
+    async fn perform(&self, job: Job, possession: Possession) -> Performed {
         match job {
             Job::Reload => self.reload(),
             Job::Guard => self.guard().await,
@@ -308,8 +308,8 @@ impl Work for Worker<'_> {
                 let outcome = self.take_back(Instant::now() + PASS_LIMIT).await;
                 self.close(&self.host(), outcome == Outcome::Done)
             }
-            Job::Rank => self.set_resolver(Listing::Last, hands_off).await,
-            Job::List => self.set_resolver(Listing::New, hands_off).await,
+            Job::Rank => self.set_resolver(Listing::Last, possession).await,
+            Job::List => self.set_resolver(Listing::New, possession).await,
             Job::Probe => self.probe().await,
         }
     }

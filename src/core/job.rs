@@ -74,6 +74,15 @@ pub struct Rhythm {
     pub withdraw_at_end: bool,
 }
 
+/// Whose the resolver's file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Possession {
+    /// It is set, and put back.
+    Ours,
+    /// In a fight it is left to the other program for now: only what nobody else has changed is set.
+    Contested,
+}
+
 /// What the operator is told about the schedule itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Note {

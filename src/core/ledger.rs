@@ -26,6 +26,8 @@ pub struct Ledger {
     pub macs: Vec<String>,
     /// The role whose credentials the metadata service gave last.
     pub role: Option<String>,
+    /// Since when owners of names are known to be gone, in seconds since 1970, by instance id.
+    pub gone: BTreeMap<String, u64>,
     /// The zones that each backend found in Route 53.
     pub zones: BTreeMap<String, KnownZones>,
 }
@@ -92,6 +94,17 @@ impl Ledger {
     pub fn fresh_zones(&self, backend: &str, now: u64) -> Option<&BTreeMap<String, Name>> {
         let known = self.zones.get(backend)?;
         (now.saturating_sub(known.at) < ZONES_LAST).then_some(&known.by_id)
+    }
+
+    /// Remembers which of some owners are gone, and since when that is known; gives the times.
+    pub fn note_gone(&mut self, asked: &BTreeSet<OwnerId>, gone: &BTreeSet<OwnerId>, now: u64) {
+        for owner in asked {
+            if gone.contains(owner) {
+                self.gone.entry(owner.to_string()).or_insert(now);
+            } else {
+                self.gone.remove(&owner.to_string());
+            }
+        }
     }
 
     /// The names published by `backend` before, and not wanted now.

@@ -6,8 +6,13 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use super::{
-    ownership::OwnerId,
-    rrset::{Rdata, RrType, Rrset},
+    change::{Guard, RrsetSwap, Scope},
+    name::Name,
+    naming::Wish,
+    ownership::{OwnerId, Ownership, ownership_of},
+    plan::Standing,
+    reason::{Obstacle, Reason},
+    rrset::{Rdata, RrType, Rrset, RrsetKey},
 };
 
 /// What a marker's first character-string begins with; the member follows.
@@ -51,6 +56,86 @@ impl Member {
 /// The members of whom there is a marker.
 pub fn members<'a>(sets: impl IntoIterator<Item = &'a Rrset>) -> impl Iterator<Item = Member> {
     sets.into_iter().flat_map(|set| &set.values).filter_map(Member::of_marker)
+}
+
+/// What it takes to be a member of a shared name: nothing when we are one already.
+pub(super) fn join(
+    owner: &OwnerId,
+    name: &Name,
+    wish: &Wish,
+    here: &Standing<'_>,
+) -> Result<(Vec<Guard>, Vec<RrsetSwap>), Obstacle> {
+    let because = match ownership_of(owner, here.values().copied()) {
+        Ownership::Vacant => Reason::Vacant,
+        Ownership::Ours => Reason::Ours,
+        Ownership::Shared => Reason::Shared,
+        Ownership::Theirs(other) => return Err(Obstacle::Theirs(other)),
+        Ownership::Foreign => return Err(Obstacle::Foreign),
+    };
+    if here.contains_key(&RrType::Cname) {
+        return Err(Obstacle::Alias);
+    }
+    let ours = Member {
+        owner: owner.clone(),
+        addresses: wish.values.iter().filter_map(Rdata::ip).collect(),
+    };
+    let swaps = become_member(owner, name, Some((&ours, wish.ttl)), here, &because);
+    let guards = match because {
+        _ if swaps.is_empty() => Vec::new(),
+        Reason::Vacant => vec![Guard::NameNotInUse(name.clone())],
+        _ => vec![
+            Guard::Exists(RrsetKey::new(name.clone(), RrType::Txt)),
+            Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname)),
+        ],
+    };
+    Ok((guards, swaps))
+}
+
+/// From what `owner` has at a shared name to what it shall have. What another member has as well, such as an address that
+/// went from one instance to the next, is that one's.
+pub(super) fn become_member(
+    owner: &OwnerId,
+    name: &Name,
+    wanted: Option<(&Member, u32)>,
+    here: &Standing<'_>,
+    because: &Reason,
+) -> Vec<RrsetSwap> {
+    let (before, others): (Vec<_>, Vec<_>) =
+        members(here.values().copied()).partition(|member| member.owner == *owner);
+    let mut swaps = Vec::new();
+    for rtype in [RrType::A, RrType::Aaaa, RrType::Txt] {
+        let of = |member: &Member| match rtype {
+            RrType::Txt => BTreeSet::from([member.marker()]),
+            _ => member.values(rtype),
+        };
+        let wanted_values = wanted.map(|(member, _)| of(member)).unwrap_or_default();
+        let mut own = before.iter().flat_map(of).collect::<BTreeSet<_>>();
+        let kept = others.iter().flat_map(of).collect::<BTreeSet<_>>();
+        let present = here.get(&rtype).map(|set| set.values.clone()).unwrap_or_default();
+        // A name that was ours alone becomes one that others share.
+        own.extend(
+            present.iter().filter(|it| OwnerId::of_marker(it).as_ref() == Some(owner)).cloned(),
+        );
+        let is_gone = |value: &&Rdata| {
+            present.contains(value) && !wanted_values.contains(value) && !kept.contains(value)
+        };
+        let remove = own.iter().filter(is_gone).cloned().collect::<BTreeSet<_>>();
+        let add = wanted_values.difference(&present).cloned().collect::<BTreeSet<_>>();
+        if remove.is_empty() && add.is_empty() {
+            continue;
+        }
+        // One RRset has one TTL (RFC 2181 section 5.2): that of whoever was first.
+        let ttl = here.get(&rtype).map_or(wanted.map_or(0, |(_, ttl)| ttl), |set| set.ttl);
+        let after = present.difference(&remove).chain(&add).cloned().collect::<Vec<_>>();
+        swaps.push(RrsetSwap {
+            key: RrsetKey::new(name.clone(), rtype),
+            before: here.get(&rtype).map(|set| (*set).clone()),
+            after: (!after.is_empty()).then(|| Rrset::new(ttl, after)),
+            scope: Scope::Values { remove, add },
+            because: because.clone(),
+        });
+    }
+    swaps
 }
 
 #[cfg(test)]

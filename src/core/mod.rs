@@ -6,6 +6,7 @@ pub mod membership;
 pub mod name;
 pub mod rrset;
 
+pub mod reap;
 pub mod reason;
 
 pub mod address;

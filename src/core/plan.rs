@@ -25,12 +25,12 @@ use std::{
 
 pub use super::change::{Guard, RrsetSwap, Scope, ZoneChange};
 use super::{
-    membership::{Member, members},
+    membership::{become_member, join, members},
     name::Name,
     naming::{Conflict, Reverse, Wish},
     ownership::{Life, OwnerId, Ownership, marked, owners, ownership_of, taken_over, unmarked},
     reason::{Obstacle, Reason},
-    rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
+    rrset::{Records, RrType, Rrset, RrsetKey},
 };
 
 /// What a backend saw: the zone that holds each name that was asked for, and the records at those names.
@@ -168,7 +168,7 @@ pub fn plan(
 }
 
 /// The RRsets at one name, by type.
-type Standing<'a> = BTreeMap<RrType, &'a Rrset>;
+pub(super) type Standing<'a> = BTreeMap<RrType, &'a Rrset>;
 
 /// Goes through what was observed in the order of names, which is that of the wanted ones: a search for each name would
 /// make many names cost more than their number.
@@ -243,88 +243,9 @@ fn publish(
         // The change itself has the condition that the marker is still the other's.
         let after = here.get(&RrType::Txt).map(|set| taken_over(set, owner, wish.ttl));
         swaps.extend(swap(name, RrType::Txt, here, after, &because));
-        let no_alias = Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname));
-        return Ok((vec![no_alias], swaps));
+        return Ok((vec![Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname))], swaps));
     }
     Ok((still_ours(name, here, &swaps), swaps))
-}
-
-/// What it takes to be a member of a shared name: nothing when we are one already.
-fn join(
-    owner: &OwnerId,
-    name: &Name,
-    wish: &Wish,
-    here: &Standing<'_>,
-) -> Result<(Vec<Guard>, Vec<RrsetSwap>), Obstacle> {
-    let because = match ownership_of(owner, here.values().copied()) {
-        Ownership::Vacant => Reason::Vacant,
-        Ownership::Ours => Reason::Ours,
-        Ownership::Shared => Reason::Shared,
-        Ownership::Theirs(other) => return Err(Obstacle::Theirs(other)),
-        Ownership::Foreign => return Err(Obstacle::Foreign),
-    };
-    if here.contains_key(&RrType::Cname) {
-        return Err(Obstacle::Alias);
-    }
-    let addresses = wish.values.iter().filter_map(Rdata::ip).collect();
-    let ours = Member { owner: owner.clone(), addresses };
-    let swaps = become_member(owner, name, Some((&ours, wish.ttl)), here, &because);
-    let guards = match because {
-        _ if swaps.is_empty() => Vec::new(),
-        Reason::Vacant => vec![Guard::NameNotInUse(name.clone())],
-        _ => vec![
-            Guard::Exists(RrsetKey::new(name.clone(), RrType::Txt)),
-            Guard::Absent(RrsetKey::new(name.clone(), RrType::Cname)),
-        ],
-    };
-    Ok((guards, swaps))
-}
-
-/// From what `owner` has at a shared name to what it shall have. What another member has as well, such as an address that
-/// went from one instance to the next, is that one's.
-fn become_member(
-    owner: &OwnerId,
-    name: &Name,
-    wanted: Option<(&Member, u32)>,
-    here: &Standing<'_>,
-    because: &Reason,
-) -> Vec<RrsetSwap> {
-    let (before, others): (Vec<_>, Vec<_>) =
-        members(here.values().copied()).partition(|member| member.owner == *owner);
-    let mut swaps = Vec::new();
-    for rtype in [RrType::A, RrType::Aaaa, RrType::Txt] {
-        let of = |member: &Member| match rtype {
-            RrType::Txt => BTreeSet::from([member.marker()]),
-            _ => member.values(rtype),
-        };
-        let wanted_values = wanted.map(|(member, _)| of(member)).unwrap_or_default();
-        let mut own = before.iter().flat_map(of).collect::<BTreeSet<_>>();
-        let kept = others.iter().flat_map(of).collect::<BTreeSet<_>>();
-        let present = here.get(&rtype).map(|set| set.values.clone()).unwrap_or_default();
-        // A name that was ours alone becomes one that others share.
-        own.extend(
-            present.iter().filter(|it| OwnerId::of_marker(it).as_ref() == Some(owner)).cloned(),
-        );
-        let is_gone = |value: &&Rdata| {
-            present.contains(value) && !wanted_values.contains(value) && !kept.contains(value)
-        };
-        let remove = own.iter().filter(is_gone).cloned().collect::<BTreeSet<_>>();
-        let add = wanted_values.difference(&present).cloned().collect::<BTreeSet<_>>();
-        if remove.is_empty() && add.is_empty() {
-            continue;
-        }
-        // One RRset has one TTL (RFC 2181 section 5.2): that of whoever was first.
-        let ttl = here.get(&rtype).map_or(wanted.map_or(0, |(_, ttl)| ttl), |set| set.ttl);
-        let after = present.difference(&remove).chain(&add).cloned().collect::<Vec<_>>();
-        swaps.push(RrsetSwap {
-            key: RrsetKey::new(name.clone(), rtype),
-            before: here.get(&rtype).map(|set| (*set).clone()),
-            after: (!after.is_empty()).then(|| Rrset::new(ttl, after)),
-            scope: Scope::Values { remove, add },
-            because: because.clone(),
-        });
-    }
-    swaps
 }
 
 /// Whether a name that another instance's marker names goes to us.
@@ -353,7 +274,11 @@ fn may_give_way(name: &Name, wish: &Wish) -> bool {
 }
 
 /// What taking back one of our names takes.
-fn retire(owner: &OwnerId, name: &Name, here: &Standing<'_>) -> (Vec<Guard>, Vec<RrsetSwap>) {
+pub(super) fn retire(
+    owner: &OwnerId,
+    name: &Name,
+    here: &Standing<'_>,
+) -> (Vec<Guard>, Vec<RrsetSwap>) {
     let mut swaps = MANAGED
         .iter()
         .filter_map(|rtype| swap(name, *rtype, here, None, &Reason::Retired))

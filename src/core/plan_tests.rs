@@ -1,7 +1,7 @@
 //! The planner's truth table, case by case. Its laws over random zones are in `tests/it/properties.rs`.
 
 use super::*;
-use crate::core::rrset::Rdata;
+use crate::core::{membership::Member, rrset::Rdata};
 
 const NAME: &str = "web-1.corp.internal.";
 

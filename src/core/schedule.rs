@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     event::Event,
-    job::{Job, Note, Outcome, Rhythm},
+    job::{Job, Note, Outcome, Possession, Rhythm},
     pace::Pace,
     trample::Trample,
 };
@@ -239,10 +239,13 @@ impl Schedule {
         waiting.filter_map(|(_, slot)| slot.due).min()
     }
 
-    /// Whether another program is left alone with the resolver's file at `now`.
+    /// Whose the resolver's file is at `now`.
     #[must_use]
-    pub fn is_held(&self, now: Moment) -> bool {
-        self.trample.held_until(now).is_some()
+    pub fn possession(&self, now: Moment) -> Possession {
+        match self.trample.held_until(now) {
+            Some(_) => Possession::Contested,
+            None => Possession::Ours,
+        }
     }
 
     /// The jobs that are to be given up, since what they wait for has changed; each is to be reported as
@@ -590,7 +593,7 @@ mod tests {
             now += Duration::from_millis(100);
         }
         let Some(Note::Held(hold)) = note else { panic!("{note:?}") };
-        assert!(schedule.is_held(now));
+        assert_eq!(schedule.possession(now), Possession::Contested);
         schedule.on(&Event::ResolverTouched, now, HALF);
         schedule.on(&Event::ServerSilent, now, HALF);
         assert_eq!(schedule.due(now), [Job::Rank], "its servers are looked after all the same");

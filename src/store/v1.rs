@@ -43,6 +43,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
             at: known.at,
         }),
         behind: file.behind,
+        gone: file.gone,
         subnets: file.subnets.map(Into::into),
         macs: file.macs,
         role: file.role,
@@ -70,6 +71,7 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
             servers: known.servers.iter().cloned().map(Into::into).collect(),
         }),
         behind: ledger.behind.clone(),
+        gone: ledger.gone.clone(),
         subnets: ledger.subnets.clone().map(Into::into),
         macs: ledger.macs.clone(),
         role: ledger.role.clone(),
@@ -115,6 +117,8 @@ struct File {
     servers: Option<Servers>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     behind: BTreeMap<SocketAddr, u64>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    gone: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subnets: Option<Subnets>,
     #[serde(default)]

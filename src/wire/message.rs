@@ -29,6 +29,8 @@ pub enum Question {
     Soa,
     /// Every RRset at the name.
     Any,
+    /// The whole zone (RFC 5936).
+    Transfer,
 }
 
 /// What must hold for an update to happen, after the headings of RFC 2136 section 2.4.
@@ -77,6 +79,8 @@ pub struct Response {
     pub answers: Records,
     /// The start of authority, from the answer or the authority section.
     pub soa: Option<Soa>,
+    /// How many of the answers are one: a transfer begins and ends with it (RFC 5936 section 2.2).
+    pub starts: usize,
 }
 
 /// A zone's start of authority (RFC 1035 section 3.3.13).
@@ -242,11 +246,12 @@ pub fn parse(octets: &[u8]) -> Result<Response, MessageError> {
         return Err(MessageError("it is a query, not a response".to_owned()));
     }
     let mut answers: Records = BTreeMap::new();
-    let mut soa = None;
+    let (mut soa, mut starts) = (None, 0);
     for answer in &message.answers {
         let name = from_wire(&answer.name)?;
         if let RData::SOA(data) = &answer.data {
             soa = Some(start_of_authority(&name, data)?);
+            starts += 1;
         }
         let value = value_of(&answer.data)?;
         let key = RrsetKey::new(name, value.rtype());
@@ -264,6 +269,7 @@ pub fn parse(octets: &[u8]) -> Result<Response, MessageError> {
         truncated: message.metadata.truncation,
         answers,
         soa,
+        starts,
     })
 }
 
@@ -355,6 +361,7 @@ impl From<Question> for RecordType {
             Question::Type(rtype) => rtype.into(),
             Question::Soa => Self::SOA,
             Question::Any => Self::ANY,
+            Question::Transfer => Self::AXFR,
         }
     }
 }

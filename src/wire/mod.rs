@@ -5,4 +5,5 @@
 pub mod exchange;
 pub mod key;
 pub mod message;
+pub mod transfer;
 pub mod tsig;

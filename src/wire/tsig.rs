@@ -84,16 +84,53 @@ impl TsigKey {
     /// Takes the signature off an answer and judges it; gives the message without it.
     #[must_use]
     pub fn verify(&self, answer: &[u8], request: &RequestMac, now: u64) -> (Vec<u8>, Verdict) {
+        let (bare, verdict, _) = self.judge(answer, request, None, now);
+        (bare, verdict)
+    }
+
+    /// The same, for the first of many messages; gives its own MAC too.
+    #[must_use]
+    pub fn verify_first(
+        &self,
+        answer: &[u8],
+        request: &RequestMac,
+        now: u64,
+    ) -> (Vec<u8>, Verdict, RequestMac) {
+        self.judge(answer, request, None, now)
+    }
+
+    /// The same for one of many messages that answer a request (RFC 8945 section 5.3.1): `before` is the MAC of the message
+    /// before it, and `unsigned` what came without one since. Gives its own MAC too.
+    #[must_use]
+    pub fn verify_next(
+        &self,
+        answer: &[u8],
+        before: &RequestMac,
+        unsigned: &[u8],
+        now: u64,
+    ) -> (Vec<u8>, Verdict, RequestMac) {
+        self.judge(answer, before, Some(unsigned), now)
+    }
+
+    fn judge(
+        &self,
+        answer: &[u8],
+        request: &RequestMac,
+        unsigned: Option<&[u8]>,
+        now: u64,
+    ) -> (Vec<u8>, Verdict, RequestMac) {
+        let nothing = RequestMac(Vec::new());
         let Some(tsig) = TsigRecord::find(answer) else {
-            return (answer.to_vec(), Verdict::Unverified { error: None });
+            return (answer.to_vec(), Verdict::Unverified { error: None }, nothing);
         };
+        let own = RequestMac(tsig.mac.clone());
         let bare = tsig.without(answer);
         let claim = (tsig.error != 0).then(|| TsigError::from(tsig.error));
         let unverified = Verdict::Unverified { error: claim };
         let same_key = tsig.key == wire_labels(self.name())
             && tsig.algorithm == wire_name(self.algorithm().domain());
         if !same_key || tsig.mac.is_empty() {
-            return (bare, unverified);
+            return (bare, unverified, nothing);
         }
         // The MAC covers the message as it was before TSIG, with the id that the signer gave it.
         let mut covered = bare.clone();
@@ -101,19 +138,25 @@ impl TsigKey {
             id.copy_from_slice(&tsig.original_id);
         }
         let timers = [tsig.time.as_slice(), tsig.fudge.as_slice()].concat();
-        let variables = self.variables(&timers, tsig.error, &tsig.other);
-        let expected = self.mac(&[&length16(&request.0), &request.0, &covered, &variables]);
+        // Of a message that follows another only the timers are covered.
+        let variables = match unsigned {
+            None => self.variables(&timers, tsig.error, &tsig.other),
+            Some(_) => timers,
+        };
+        let unsigned = unsigned.unwrap_or_default();
+        let prior = length16(&request.0);
+        let expected = self.mac(&[&prior, &request.0, unsigned, &covered, &variables]);
         if !is_same_mac(&expected, &tsig.mac) {
-            return (bare, unverified);
+            return (bare, unverified, nothing);
         }
         if claim == Some(TsigError::BadTime) {
-            return (bare, Verdict::BadTime { server: seconds(&tsig.other) });
+            return (bare, Verdict::BadTime { server: seconds(&tsig.other) }, own);
         }
         let drift = seconds(&tsig.time).abs_diff(now);
         if drift > u64::from(u16::from_be_bytes(tsig.fudge)) {
-            return (bare, Verdict::BadTime { server: seconds(&tsig.time) });
+            return (bare, Verdict::BadTime { server: seconds(&tsig.time) }, own);
         }
-        (bare, if claim.is_some() { unverified } else { Verdict::Good })
+        (bare, if claim.is_some() { unverified } else { Verdict::Good }, own)
     }
 
     /// The TSIG variables of RFC 8945 section 4.3.3.

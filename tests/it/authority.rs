@@ -88,6 +88,8 @@ pub(crate) struct ZoneFile {
     pub(crate) origin: String,
     pub(crate) mname: String,
     pub(crate) lines: Vec<String>,
+    /// Who may transfer it.
+    pub(crate) transfer: String,
     /// Who may change it.
     pub(crate) policy: String,
 }
@@ -98,6 +100,7 @@ impl ZoneFile {
             origin: origin.to_owned(),
             mname: "ns1.example.".to_owned(),
             lines: Vec::new(),
+            transfer: "any".to_owned(),
             policy: "update-policy { grant agent-key zonesub A AAAA PTR TXT; grant admin zonesub ANY; };"
                 .to_owned(),
         }
@@ -208,10 +211,10 @@ fn named_conf(addr: SocketAddr, dir: &Path, statements: &str) -> String {
 
 fn statements(zones: &[ZoneFile], key: &str) -> String {
     let admin = tsig_text("hmac-sha256", "admin", ADMIN_SECRET);
-    zones.iter().fold(format!("{key}\n{admin}\n"), |mut text, ZoneFile { origin, policy, .. }| {
+    zones.iter().fold(format!("{key}\n{admin}\n"), |mut text, ZoneFile { origin, policy, transfer, .. }| {
         writeln!(
             text,
-            "zone \"{origin}\" {{ type primary; file \"{origin}.db\"; allow-transfer {{ any; }}; {policy} }};"
+            "zone \"{origin}\" {{ type primary; file \"{origin}.db\"; allow-transfer {{ {transfer}; }}; {policy} }};"
         )
         .unwrap();
         text

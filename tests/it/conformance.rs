@@ -4,6 +4,7 @@
 
 use std::{
     any::Any,
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -85,6 +86,10 @@ impl Backend for Shared {
     async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
         self.0.apply(change).await
     }
+    async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
+        self.0.read(zone).await
+    }
+
     fn place(&self) -> String {
         self.0.place()
     }
@@ -170,6 +175,23 @@ fn every_name_is_seen_with_its_zone_and_all_that_stands_there() {
                 "web.corp.internal. TXT 60 \"v=spf1 -all\"",
             ]
         );
+    });
+}
+
+#[test]
+fn a_zone_is_read_whole_and_no_other() {
+    for_each(|subject| {
+        (subject.plant)(WEB, "A", &["10.0.1.23", "10.0.1.24"]);
+        (subject.plant)("next.web.corp.internal.", "TXT", &["\"v=spf1 -all\""]);
+        let records = block_on(subject.backend.read(&name("corp.internal"))).unwrap();
+        let rows = records.iter().filter(|(key, _)| key.name != name("corp.internal"));
+        let rows = rows.map(|(key, set)| format!("{key} {} {set}", set.ttl)).collect::<Vec<_>>();
+        let expect = [
+            "next.web.corp.internal. TXT 60 \"v=spf1 -all\"",
+            "web.corp.internal. A 60 10.0.1.23, 10.0.1.24",
+        ];
+        assert_eq!(rows.into_iter().collect::<BTreeSet<_>>(), expect.map(str::to_owned).into());
+        assert!(block_on(subject.backend.read(&name("elsewhere.example"))).is_err());
     });
 }
 

@@ -25,6 +25,7 @@ mod names;
 mod once;
 mod ownership;
 mod properties;
+mod reap;
 mod resolve;
 mod rfc2136;
 mod route53;

@@ -24,6 +24,7 @@ use crate::{
     core::{
         name::Name,
         plan::{Guard, Observed, ZoneChange},
+        rrset::Records,
     },
     ports::{Backend, Failure, error::BackendError},
     sys::clock::now,
@@ -308,6 +309,26 @@ impl Backend for Rfc2136 {
             }
             None => Err(refused),
         }
+    }
+
+    async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
+        self.observe(std::slice::from_ref(zone)).await?;
+        let unknown = || match self.servers.first() {
+            Some(server) => BackendError::NotAuth { server: *server, zone: zone.clone() },
+            None => BackendError::NoServers { backend: self.name.clone() },
+        };
+        let Home { server, soa } = self.home(zone).ok_or_else(unknown)?;
+        // A secondary may be behind, and what is planned on its word would only lose its race.
+        let primary = self.primary(server, &soa).await.unwrap_or(server);
+        let mut last = None;
+        for server in [primary, server] {
+            match self.peer(server).transfer(zone).await {
+                Ok(Ok(records)) => return Ok(records),
+                Ok(Err(rcode)) => last = Some(answered(server, rcode, zone, "transfer")),
+                Err(error) => last = Some(self.situation(error, zone, "transfer")),
+            }
+        }
+        Err(last.unwrap_or_else(unknown))
     }
 
     fn place(&self) -> String {

@@ -226,32 +226,41 @@ impl Route53 {
         call.change_batch(batch).send().await.map(drop)
     }
 
-    async fn records_at(&self, zone_id: &str, name: &Name) -> Result<Records, BackendError> {
-        let mut records = Records::new();
-        let mut groups = Groups::new();
-        let (mut rtype, mut identifier) = (Type::A, None);
+    /// What stands at `name`, or in the whole zone.
+    async fn records_at(
+        &self,
+        zone_id: &str,
+        name: Option<&Name>,
+    ) -> Result<Records, BackendError> {
+        let (mut records, mut groups) = (Records::new(), Groups::new());
+        let is_wanted = |found: &Name| name.is_none_or(|name| name == found);
+        let mut start = name.map(route53_name);
+        let (mut rtype, mut identifier) = (name.map(|_| Type::A), None);
         loop {
             let call = self.client.list_resource_record_sets().hosted_zone_id(zone_id);
-            let call = call.start_record_name(route53_name(name)).start_record_type(rtype);
-            let call = call.set_start_record_identifier(identifier).max_items(MOST_SETS);
+            let call = call.set_start_record_name(start).set_start_record_type(rtype);
+            let call = call.set_start_record_identifier(identifier);
+            let call = call.max_items(if name.is_some() { MOST_SETS } else { A_PAGE });
             let answer =
                 call.send().await.map_err(|error| failed(LIST_RECORDS, zone_id, &error))?;
             for (key, set, member) in answer.resource_record_sets().iter().filter_map(rrset_of) {
-                if key.name != *name {
+                if !is_wanted(&key.name) {
                     continue;
                 }
                 let whole = records.entry(key.clone()).or_insert_with(|| Rrset::new(set.ttl, []));
                 whole.values.extend(set.values.iter().cloned());
                 groups.extend(member.map(|member| ((key, member), set)));
             }
-            // More than a page is there where many hosts share the name.
-            let is_same = answer.next_record_name().and_then(name_of).as_ref() == Some(name);
-            let Some(next) = answer.next_record_type().filter(|_| is_same) else { break };
-            rtype = next.clone();
+            // Of one name more than a page is there where many hosts share it.
+            let next = answer.next_record_name();
+            let is_next = |next: &&str| name_of(next).is_some_and(|next| is_wanted(&next));
+            let Some(next) = next.filter(is_next) else { break };
+            start = Some(next.to_owned());
+            rtype = answer.next_record_type().cloned();
             identifier = answer.next_record_identifier().map(str::to_owned);
         }
         if let Ok(mut known) = self.groups.lock() {
-            known.retain(|(key, _), _| key.name != *name);
+            known.retain(|(key, _), _| !is_wanted(&key.name));
             known.extend(groups);
         }
         Ok(records)
@@ -264,13 +273,13 @@ impl Backend for Route53 {
         let mut observed = Observed::default();
         for name in names {
             let Some((mut zone, mut id)) = self.zone_of(name).await? else { continue };
-            let records = match self.records_at(&id, name).await {
+            let records = match self.records_at(&id, Some(name)).await {
                 // Remembered, and deleted since.
                 Err(BackendError::NoZone { .. }) if self.zone_id.as_ref() != Some(&id) => {
                     self.forget(&id);
                     let Some(found) = self.zone_of(name).await? else { continue };
                     (zone, id) = found;
-                    self.records_at(&id, name).await?
+                    self.records_at(&id, Some(name)).await?
                 }
                 answer => answer?,
             };
@@ -316,6 +325,18 @@ impl Backend for Route53 {
         }
     }
 
+    async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
+        let unknown = || BackendError::NoZone { zone_id: zone.to_string() };
+        let (found, id) = self.zone_of(zone).await?.ok_or_else(unknown)?;
+        if found != *zone {
+            return Err(unknown());
+        }
+        if let Ok(mut homes) = self.homes.lock() {
+            homes.insert(zone.clone(), id.clone());
+        }
+        self.records_at(&id, None).await
+    }
+
     fn place(&self) -> String {
         match &self.zone_id {
             Some(id) => format!("Route 53 zone {id}"),
@@ -347,3 +368,5 @@ const LIST_VPC_ZONES: &str = "route53:ListHostedZonesByVPC";
 const LIST_ZONES: &str = "route53:ListHostedZonesByName";
 /// More than stand at a name that no host shares.
 const MOST_SETS: i32 = 100;
+/// The most that one call gives.
+const A_PAGE: i32 = 300;

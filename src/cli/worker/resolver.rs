@@ -20,7 +20,7 @@ use crate::{
     config::Manager,
     core::{
         event::Event,
-        job::Outcome,
+        job::{Outcome, Possession},
         resolv_conf::ResolvConf,
         servers::{Health, NameServer, Ranked},
     },
@@ -40,7 +40,7 @@ pub(super) enum Listing {
 }
 
 impl Worker<'_> {
-    pub(super) async fn set_resolver(&self, listing: Listing, hands_off: bool) -> Performed {
+    pub(super) async fn set_resolver(&self, listing: Listing, possession: Possession) -> Performed {
         let host = self.host();
         let Some(known) = self.known_or_read(&host).await else {
             return Performed::with(Outcome::Failed);
@@ -64,7 +64,7 @@ impl Worker<'_> {
         let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
         // Until it is known what was set, nobody can tell our own change from others'.
         let setting = self.setting.lock().await;
-        let mode = if hands_off && !self.is_as_it_was_set().await {
+        let mode = if possession == Possession::Contested && !self.is_as_it_was_set().await {
             Mode::Learn
         } else {
             Mode::Follow(&self.proposed)

@@ -71,7 +71,7 @@ pub enum BackendError {
         server: SocketAddr,
         /// The zone.
         zone: Name,
-        /// `update`, `query`
+        /// `update`, `query`, `transfer`
         operation: &'static str,
     },
     /// The server is not the zone's authority.
@@ -190,6 +190,9 @@ impl Situation for BackendError {
                 "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; \
                  TXT carries the owner marker"
             ),
+            Self::Refused { operation: "transfer", zone, .. } => {
+                format!("on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`")
+            }
             Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into".to_owned(),
             Self::NotAuth { zone, .. } => format!("send updates to the primary of {zone}, or create the zone there"),
             Self::NotZone { .. } => "the zone was cut while the change was on its way; see the delegations".to_owned(),
