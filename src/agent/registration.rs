@@ -157,6 +157,9 @@ impl Registration<'_> {
         };
         outcome.failures.clear();
         outcome.notices = notices;
+        outcome.notices.extend(plan.kept.iter().map(|name| {
+            format!("{name}, which is not wanted any more, stays until what takes its place is published")
+        }));
         outcome.blocked.clone_from(&plan.blocked);
         outcome.skipped.clone_from(&plan.skipped);
         outcome.unchanged.clone_from(&plan.unchanged);

@@ -56,7 +56,11 @@ pub(super) enum Verb {
     /// Give the resolver back as it was found
     Restore,
     /// Show what would change, and why; nothing is sent
-    Plan,
+    Plan {
+        /// When it must be over, whatever hangs
+        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = crate::config::duration::parse)]
+        deadline: Duration,
+    },
     /// Show what is published, which servers are in use, and who owns the resolver
     Status,
     /// Look at each thing that can be wrong, and say how to mend it; changes nothing

@@ -16,6 +16,7 @@ use crate::{
     core::{
         affinity::Subnet,
         facts::{Facts, TagSource},
+        ledger::Ledger,
         name::Name,
         naming::{self, Desired, NamingError, desire},
         servers::{Here, NameServer},
@@ -207,23 +208,29 @@ impl Known {
         )
     }
 
-    /// Where this host stands.
-    pub(super) fn here(&self) -> Here {
+    /// Where this host stands, or stood when that was known last.
+    pub(super) fn here(&self, ledger: &Ledger) -> Here {
         let identity = self.facts.as_ref().map(|facts| &facts.identity);
+        let zone = identity.map(|identity| identity.availability_zone.clone());
+        let id = identity.map(|identity| identity.instance_id.clone());
+        let remembered = || ledger.owner.as_ref().map(ToString::to_string);
         Here {
-            availability_zone: identity
-                .map(|identity| identity.availability_zone.clone())
+            availability_zone: zone
+                .or_else(|| ledger.availability_zone.clone())
                 .unwrap_or_default(),
-            spread: identity.map(|identity| identity.instance_id.clone()).unwrap_or_default(),
+            spread: id.or_else(remembered).unwrap_or_default(),
             in_use: Vec::new(),
         }
     }
 
-    /// The zone that servers are probed for: the first search domain, or the tag's value if it can be one; else the root.
+    /// The zone that servers are probed for: the first search domain, the tag's value if it can be one, or what this host's
+    /// names end in; else the root, which an authority alone does not know.
     pub(super) fn probe_zone(&self) -> Name {
         let search = self.config.resolver.policy.search.first();
         let value = self.config.discovery.value.as_ref().filter(|value| value.contains('.'));
-        search.or(value).and_then(|text| text.parse().ok()).unwrap_or_else(Name::root)
+        let named = search.or(value).and_then(|text| text.parse().ok());
+        let own = || self.config.records.iter().find_map(|record| record.name.domain());
+        named.or_else(own).unwrap_or_else(Name::root)
     }
 
     /// What the operator should know about how the facts came together.

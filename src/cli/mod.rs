@@ -43,7 +43,7 @@ pub fn main() -> ExitCode {
         Verb::Hook { arguments } => hook::run(&args, arguments),
         Verb::Restore => restore::run(&args),
         Verb::Once { deadline } => once::run(&args, *deadline, started),
-        Verb::Plan => plan::run(&args, started),
+        Verb::Plan { deadline } => plan::run(&args, *deadline, started),
         Verb::Status => status::run(&args, started),
         Verb::Doctor { deadline, affinity: None } => doctor::run(&args, *deadline, started),
         Verb::Doctor { deadline, affinity: Some(name) } => {

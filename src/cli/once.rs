@@ -341,7 +341,7 @@ pub(super) async fn resolve(
         prober: &SoaProber::new(known.probe_zone()),
         manager: manager.as_ref(),
         policy: &policy,
-        here: known.here(),
+        here: known.here(&host.notebook.ledger()),
         fallback,
         port: known.config.discovery.port,
         notebook: host.notebook,

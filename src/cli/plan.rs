@@ -25,6 +25,7 @@ use crate::{
     },
     config::Manager,
     core::{
+        diff,
         ownership::OwnerId,
         plan::{Plan, RrsetSwap},
         reason::Reason,
@@ -46,10 +47,10 @@ struct Found {
     failures: Vec<Failure>,
 }
 
-pub(super) fn run(args: &Args, started: Instant) -> Code {
+pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let resolvers = resolvers(args);
-    let deadline = deadline(started, LIMIT);
+    let deadline = deadline(started, limit);
     let outcome = on_host(settings, args, Access::ReadOnly, Patience::default(), async |host| {
         find(host, &resolvers, deadline).await
     });
@@ -256,14 +257,14 @@ fn coloured(swap: &RrsetSwap) -> String {
 
 /// The lines that go and those that come.
 fn diff(before: &str, after: &str) -> Vec<String> {
-    let gone = before.lines().filter(|line| !after.lines().any(|other| other == *line));
-    let come = after.lines().filter(|line| !before.lines().any(|other| other == *line));
     let row = |colour: AnsiColor, sign: &str, line: &str| {
         print::styled(Style::new().fg_color(Some(colour.into())), &format!("{sign} {line}"))
     };
-    gone.map(|line| row(AnsiColor::Red, "-", line))
-        .chain(come.map(|line| row(AnsiColor::Green, "+", line)))
-        .collect()
+    let lines = diff::lines(before, after).into_iter().map(|line| match line {
+        diff::Line::Gone(line) => row(AnsiColor::Red, "-", line),
+        diff::Line::Come(line) => row(AnsiColor::Green, "+", line),
+    });
+    lines.collect()
 }
 
 fn count(number: usize, noun: &str) -> String {
@@ -370,5 +371,3 @@ fn json(found: &Found) -> String {
     };
     serde_json::to_string_pretty(&out).unwrap_or_default()
 }
-
-const LIMIT: Duration = Duration::from_secs(30);

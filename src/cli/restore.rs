@@ -1,7 +1,7 @@
 //! `tagalong restore`: the resolver as it was found before tagalong first set it; what a package does when it is removed.
 
-use super::{Code, args::Args, once::resolvers, print};
-use crate::{ports::Failure, store::managed};
+use super::{Code, args::Args, once::resolvers, print, run::LOCK};
+use crate::{ports::Failure, store::managed, sys::fs::is_locked};
 
 pub(super) fn run(args: &Args) -> Code {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -16,6 +16,11 @@ pub(super) fn run(args: &Args) -> Code {
         print::notice(format!(
             "the hooks of DHCP clients still keep away from resolv.conf: {error}"
         ));
+    }
+    if matches!(is_locked(&args.run_dir.join(LOCK)), Ok(Some(true))) {
+        print::notice(
+            "the agent runs, and sets the resolver again: `systemctl stop tagalong` first",
+        );
     }
     let mut code = Code::Done;
     let mut given_back = Vec::new();

@@ -8,7 +8,7 @@ use super::{Code, args::Args, print, wiring::settings, worker::Worker};
 use crate::{
     agent::{daemon::Agent, notebook::Notebook},
     event::{self, network::Addresses},
-    ports::Supervisor as _,
+    ports::{Failure, Supervisor as _},
     store::{Access, StateFile},
     sys::{clock::SystemClock, fs::lock, shutdown},
     telemetry::notify::Systemd,
@@ -20,8 +20,16 @@ pub(super) fn run(args: &Args) -> Code {
         .and_then(|()| lock(&args.run_dir.join(LOCK), LOOKED_AT));
     let _alone = match alone {
         Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            print::error(format!("the agent runs already: {error}"));
+            return Code::Failed;
+        }
         Err(error) => {
-            print::error(format!("the agent runs already, or cannot say that it does: {error}"));
+            let text = format!("{} cannot be written: {error}", args.run_dir.display());
+            print::failure(&Failure::told(
+                text,
+                Some("run it as root, or name another `--run-dir`"),
+            ));
             return Code::Failed;
         }
     };

@@ -1,7 +1,7 @@
 //! `tagalong status`: what is published, which servers are in use and which are silent, who owns the resolver, how old the
 //! inputs are. It reads the memory and the resolver, probes the servers, and changes nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -96,8 +96,10 @@ struct ResolverStatus {
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let resolvers = resolvers(args);
-    let outcome = on_host(settings, args, Access::ReadOnly, Patience::default(), async |host| {
-        let known = host.complete(None).map_err(|errors| refused(&errors))?;
+    // What tags say is part of the configuration; where nobody tells at once, what is known will do.
+    let outcome = on_host(settings, args, Access::ReadOnly, ONE_TRY, async |host| {
+        let facts = host.facts(tokio::time::Instant::now() + FACTS_PATIENCE).await.ok();
+        let known = host.complete(facts.as_ref()).map_err(|errors| refused(&errors))?;
         let ledger = host.notebook.ledger();
         let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
         let resolved = resolve(host, &known, &resolvers, Ok(listed), Mode::Plan).await;
@@ -306,3 +308,7 @@ impl ReportJson {
         serde_json::to_string_pretty(self).unwrap_or_default()
     }
 }
+
+const ONE_TRY: Patience =
+    Patience { attempts: 1, limit: Duration::from_millis(300), backoff: Duration::ZERO };
+const FACTS_PATIENCE: Duration = Duration::from_millis(500);

@@ -142,7 +142,11 @@ impl<'a> Host<'a> {
         let macs =
             facts.interfaces.iter().map(|interface| interface.mac.clone()).collect::<Vec<_>>();
         // Only a hint for the next pass; what goes wrong with it is seen when something that matters is saved.
-        let _ = self.notebook.note(|ledger| ledger.macs.clone_from(&macs));
+        let zone = Some(facts.identity.availability_zone.clone());
+        let _ = self.notebook.note(|ledger| {
+            ledger.macs.clone_from(&macs);
+            ledger.availability_zone.clone_from(&zone);
+        });
         Ok(facts)
     }
 

@@ -10,6 +10,7 @@ use super::{
     args::Args,
     once::{abandoned, backends, open},
     pass::carry_out,
+    run::LOCK,
     wiring::{Host, failure_of, refused},
 };
 use crate::{
@@ -23,11 +24,19 @@ use crate::{
         ownership::OwnerId,
     },
     ports::Failure,
-    sys::clock::SystemClock,
+    sys::{clock::SystemClock, fs::is_locked},
 };
 
 pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
-    carry_out(args, limit, started, async |host, deadline| withdraw(host, None, deadline).await)
+    let agent = args.run_dir.join(LOCK);
+    carry_out(args, limit, started, async move |host, deadline| {
+        let mut report = withdraw(host, None, deadline).await;
+        if matches!(is_locked(&agent), Ok(Some(true))) {
+            let text = "the agent runs, and publishes them again: `systemctl stop tagalong` first";
+            report.notices.push(text.to_owned());
+        }
+        report
+    })
 }
 
 /// Takes back what this host has published; its facts are read where they are not `known`.

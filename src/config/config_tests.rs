@@ -108,9 +108,10 @@ fn what_cannot_be_is_named_with_its_place() {
     let with = |extra: &str| format!("{record}{extra}\n[backend.b]\nkind = \"rfc2136\"\n");
     check(&with("ttl = -1"), "c.toml:4:1: `-1` is not between 0 and 2147483647");
     check(
-        &with("shared = true"),
-        "c.toml:4:1: names that many hosts share are not in this version",
+        &with("shared = true\nconflict = \"suffix\""),
+        "c.toml:5:1: a name that many hosts share is nobody's to take over",
     );
+    check(&with("conflict = \"take\""), "c.toml:4:1: `take` is none of: refuse, take-over-if-gone");
     check(&with("backend = \"c\""), "c.toml:4:1: there is no `[backend.c]`; there are: b");
     check(&with("addresses = [\"eth0\"]"), "c.toml:4:1: `eth0` selects no address");
     check(&with("addresses = []"), "c.toml:4:1: `addresses` is empty");

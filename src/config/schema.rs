@@ -362,7 +362,10 @@ mod tests {
                 "lifecycle"
             ]
         );
-        assert_eq!(below("backend.x"), ["kind", "servers", "key_file", "zone_id", "endpoint"]);
+        assert_eq!(
+            below("backend.x"),
+            ["kind", "servers", "key_file", "zone_id", "sharing", "endpoint"]
+        );
         assert!(is_table("backend") && is_table("backend.x") && !is_table("version"));
     }
 }

@@ -22,6 +22,8 @@ pub struct Ledger {
     pub subnets: Option<KnownSubnets>,
     /// Since when DNS servers have been behind their peers' serial, in seconds since 1970.
     pub behind: BTreeMap<SocketAddr, u64>,
+    /// The Availability Zone of this host.
+    pub availability_zone: Option<String>,
     /// Hardware addresses that the metadata service listed last.
     pub macs: Vec<String>,
     /// The role whose credentials the metadata service gave last.

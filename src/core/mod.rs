@@ -10,6 +10,7 @@ pub mod reap;
 pub mod reason;
 
 pub mod address;
+pub mod diff;
 pub mod event;
 pub mod facts;
 pub mod naming;

@@ -30,7 +30,7 @@ use super::{
     naming::{Conflict, Reverse, Wish},
     ownership::{Life, OwnerId, Ownership, marked, owners, ownership_of, taken_over, unmarked},
     reason::{Obstacle, Reason},
-    rrset::{Records, RrType, Rrset, RrsetKey},
+    rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
 };
 
 /// What a backend saw: the zone that holds each name that was asked for, and the records at those names.
@@ -71,6 +71,8 @@ pub struct Plan {
     pub skipped: Vec<(Name, Reason)>,
     /// Retired names at which nothing of ours stands.
     pub gone: Vec<Name>,
+    /// Retired names that stay until what is to stand in their place can be published.
+    pub kept: Vec<Name>,
     /// Retired names whose zone nobody serves just now.
     pub unreached: Vec<Name>,
     /// Wanted and retired names of which it is not known whether a zone holds them, and why; nothing is done about them.
@@ -84,6 +86,12 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
+    }
+
+    /// Whether a wanted name will not stand.
+    fn lacks(&self, name: &Name) -> bool {
+        self.unanswered.contains_key(name)
+            || self.blocked.iter().any(|blocked| blocked.name == *name)
     }
 }
 
@@ -105,48 +113,49 @@ pub fn plan(
         change.guards.extend(guards);
         change.swaps.extend(swaps);
     };
-    let mut walk = Walk::through(observed);
-    for (name, wish) in desired {
-        let (zone, here) = walk.to(name);
-        let Some(zone) = zone else {
-            if let Some(why) = observed.unanswered.get(name) {
-                plan.unanswered.insert(name.clone(), why.clone());
+    let (reverse, forward): (Vec<_>, Vec<_>) =
+        desired.iter().partition(|(name, _)| name.is_reverse());
+    for names in [forward, reverse] {
+        let mut walk = Walk::through(observed);
+        for (name, wish) in names {
+            if let Some(target) = waits_for(wish, &plan) {
+                plan.skipped.push((name.clone(), Reason::Awaits(target)));
                 continue;
             }
-            match wish.reverse {
-                Reverse::IfServed => {
-                    plan.skipped.push((name.clone(), Reason::Unserved(name.clone())));
-                }
-                Reverse::Always | Reverse::Never => {
-                    let bound = observed.bound_to.clone().filter(|_| !name.is_reverse());
-                    let by = bound.map_or(Obstacle::Unserved, Obstacle::Outside);
+            let (zone, here) = walk.to(name);
+            let Some(zone) = zone else {
+                pass_over(name, wish, observed, &mut plan);
+                continue;
+            };
+            let change = if wish.shared {
+                join(owner, name, wish, &here)
+            } else {
+                publish(owner, name, wish, &here, &observed.owners)
+            };
+            match change {
+                Ok((_, swaps)) if swaps.is_empty() => plan.unchanged.push(name.clone()),
+                Ok(change) => put(zone, change),
+                Err(by) => {
+                    if matches!(by, Obstacle::Theirs(_)) && may_give_way(name, wish) {
+                        let others = owners(here.values().copied());
+                        let others = others.filter(|it| it != owner);
+                        plan.contested
+                            .extend(others.filter(|it| !observed.owners.contains_key(it)));
+                    }
                     plan.blocked.push(Blocked { name: name.clone(), by });
                 }
             }
-            continue;
-        };
-        let change = if wish.shared {
-            join(owner, name, wish, &here)
-        } else {
-            publish(owner, name, wish, &here, &observed.owners)
-        };
-        match change {
-            Ok((_, swaps)) if swaps.is_empty() => plan.unchanged.push(name.clone()),
-            Ok(change) => put(zone, change),
-            Err(by) => {
-                if matches!(by, Obstacle::Theirs(_)) && may_give_way(name, wish) {
-                    let others = owners(here.values().copied());
-                    plan.contested.extend(
-                        others.filter(|it| it != owner && !observed.owners.contains_key(it)),
-                    );
-                }
-                plan.blocked.push(Blocked { name: name.clone(), by });
-            }
         }
     }
+    // A host does not give its name up for one that it does not get.
+    let waits = desired.keys().any(|name| !name.is_reverse() && plan.lacks(name));
     let mut walk = Walk::through(observed);
     for name in retired.iter().filter(|name| !desired.contains_key(name)) {
         let (zone, here) = walk.to(name);
+        if waits && !name.is_reverse() && zone.is_some() {
+            plan.kept.push(name.clone());
+            continue;
+        }
         let ours = ownership_of(owner, here.values().copied()) == Ownership::Ours;
         let shares = members(here.values().copied()).any(|member| member.owner == *owner);
         match zone {
@@ -164,7 +173,34 @@ pub fn plan(
         }
     }
     plan.changes = zones.into_values().collect();
+    plan.unchanged.sort();
     plan
+}
+
+/// The name that a reverse name would point to, and that is not published; nobody is led there.
+fn waits_for(wish: &Wish, plan: &Plan) -> Option<Name> {
+    let mut targets = wish.values.iter().map(|value| match value {
+        Rdata::Ptr(target) if plan.lacks(target) => Some(target.clone()),
+        _ => None,
+    });
+    let first = targets.next()?;
+    if targets.all(|target| target.is_some()) { first } else { None }
+}
+
+/// Notes a wanted name that no zone of the backend holds.
+fn pass_over(name: &Name, wish: &Wish, observed: &Observed, plan: &mut Plan) {
+    if let Some(why) = observed.unanswered.get(name) {
+        plan.unanswered.insert(name.clone(), why.clone());
+        return;
+    }
+    match wish.reverse {
+        Reverse::IfServed => plan.skipped.push((name.clone(), Reason::Unserved(name.clone()))),
+        Reverse::Always | Reverse::Never => {
+            let bound = observed.bound_to.clone().filter(|_| !name.is_reverse());
+            let by = bound.map_or(Obstacle::Unserved, Obstacle::Outside);
+            plan.blocked.push(Blocked { name: name.clone(), by });
+        }
+    }
 }
 
 /// The RRsets at one name, by type.

@@ -331,3 +331,43 @@ fn a_name_is_shared_or_somebodys_alone_and_goes_from_one_to_the_other_with_its_l
     let marker = r#"* web-1.corp.internal. TXT "tagalong-member=i-us" "10.0.0.1" → "tagalong-owner=i-us" 60 s"#;
     assert_eq!(told(&to_alone)[1..], [marker]);
 }
+
+#[test]
+fn a_host_gives_no_name_up_for_one_that_it_does_not_get_and_nobody_is_led_to_that() {
+    let [old, new, reverse] =
+        ["old.corp.internal.", "new.corp.internal.", "1.0.0.10.in-addr.arpa."]
+            .map(|it| it.parse::<Name>().unwrap());
+    let pointer = |to: &Name| Rdata::Ptr(to.clone());
+    let mut wanted = wish(&[a(1)]);
+    let wish = wanted.pop_first().unwrap().1;
+    wanted
+        .insert(reverse.clone(), Wish { values: BTreeSet::from([pointer(&new)]), ..wish.clone() });
+    wanted.insert(new.clone(), wish);
+    let mut seen = observed(&[]);
+    seen.zones = BTreeMap::from([
+        (old.clone(), "corp.internal".parse().unwrap()),
+        (new.clone(), "corp.internal".parse().unwrap()),
+        (reverse.clone(), "10.in-addr.arpa".parse().unwrap()),
+    ]);
+    seen.records = records(&[
+        (old.as_str(), a(1)),
+        (old.as_str(), us().marker()),
+        (reverse.as_str(), pointer(&old)),
+        (reverse.as_str(), us().marker()),
+    ]);
+    let retired = BTreeSet::from([old.clone()]);
+    let free = plan(&us(), &wanted, &retired, &seen);
+    assert_eq!((free.changes.len(), free.kept.len()), (2, 0));
+    for obstacle in ["another's", "no zone"] {
+        let mut seen = seen.clone();
+        if obstacle == "no zone" {
+            seen.zones.remove(&new);
+        } else {
+            seen.records.extend(records(&[(new.as_str(), a(9))]));
+        }
+        let plan = plan(&us(), &wanted, &retired, &seen);
+        assert_eq!(plan.changes, [], "{obstacle}");
+        assert_eq!((plan.blocked.len(), &plan.kept), (1, &vec![old.clone()]), "{obstacle}");
+        assert_eq!(plan.skipped, [(reverse.clone(), Reason::Awaits(new.clone()))], "{obstacle}");
+    }
+}

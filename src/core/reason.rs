@@ -44,6 +44,8 @@ pub enum Reason {
     Retired,
     /// No zone that the backend serves holds the name.
     Unserved(Name),
+    /// The name that it would point to is not published.
+    Awaits(Name),
     /// It is not known whether a zone holds the name: a server that could tell did not.
     Unanswered {
         /// The name.
@@ -105,6 +107,7 @@ impl fmt::Display for Reason {
                 write!(f, "in place of {wanted}: {obstacle}")
             }
             Self::Retired => f.write_str("published before, not wanted now"),
+            Self::Awaits(name) => write!(f, "{name}, which it would point to, is not published"),
             Self::Unserved(name) => write!(f, "no zone of the backend holds {name}"),
             Self::Unanswered { name, why } => {
                 write!(f, "whether a zone of the backend holds {name} is not known: {why}")

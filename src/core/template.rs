@@ -175,6 +175,18 @@ impl Template {
         })
     }
 
+    /// What all names of the template end in: the whole labels behind its last placeholder.
+    #[must_use]
+    pub fn domain(&self) -> Option<Name> {
+        let Some(Part::Literal(tail)) = self.parts.last() else { return None };
+        let (_, domain) = if self.parts.len() > 1 && tail.starts_with('.') {
+            ("", &tail[1..])
+        } else {
+            tail.split_once('.')?
+        };
+        domain.parse().ok().filter(|domain: &Name| domain.labels().count() > 0)
+    }
+
     /// The name that `facts` give.
     ///
     /// # Errors

@@ -45,6 +45,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
         behind: file.behind,
         gone: file.gone,
         subnets: file.subnets.map(Into::into),
+        availability_zone: file.availability_zone,
         macs: file.macs,
         role: file.role,
         zones: zones.collect::<Result<_, _>>()?,
@@ -73,6 +74,7 @@ pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
         behind: ledger.behind.clone(),
         gone: ledger.gone.clone(),
         subnets: ledger.subnets.clone().map(Into::into),
+        availability_zone: ledger.availability_zone.clone(),
         macs: ledger.macs.clone(),
         role: ledger.role.clone(),
         zone_ids: ledger
@@ -121,6 +123,8 @@ struct File {
     gone: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subnets: Option<Subnets>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    availability_zone: Option<String>,
     #[serde(default)]
     macs: Vec<String>,
     #[serde(default)]

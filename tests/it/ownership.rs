@@ -129,6 +129,39 @@ fn a_reverse_name_follows_its_address_from_an_instance_that_is_gone_or_has_anoth
     });
 }
 
+#[test]
+fn a_host_keeps_its_name_and_what_points_to_it_until_it_gets_the_new_one() {
+    Authority::each(|authority, key| {
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], key, "reverse = true");
+        lab.once();
+        authority.add(ZONE, "web-2.corp.internal. 60 A 10.0.9.9");
+        let rename = |name: &str| {
+            lab.world.update_instance(crate::support::US, |host| {
+                host.tags.insert("Name".into(), name.into());
+            });
+        };
+        rename("web-2");
+        lab.once_fails().says(&[
+            "web-2.corp.internal. is left alone",
+            "web-1.corp.internal., which is not wanted any more, stays until",
+        ]);
+        assert_eq!(authority.read(NAME, "A"), ["10.0.1.23"]);
+        assert_eq!(authority.read(REVERSE, "PTR"), [NAME]);
+        // Nor for one in a zone that nobody has, as a slip of the pen makes it.
+        let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+        lab.file("config.toml", &config.replace("}.corp.internal", "}.corp.intrenal"));
+        lab.once_fails();
+        assert_eq!(authority.read(NAME, "A"), ["10.0.1.23"]);
+        assert_eq!(authority.read(REVERSE, "PTR"), [NAME]);
+        lab.file("config.toml", &config);
+        authority.remove(ZONE, "web-2.corp.internal.");
+        lab.once();
+        assert_eq!(authority.read(NAME, "A"), [""; 0]);
+        assert_eq!(authority.read(REVERSE, "PTR"), ["web-2.corp.internal."]);
+    });
+}
+
 const STAND_IN: &str = "web-1-3.corp.internal.";
 const SUFFIX: &str = "reverse = true\nconflict = \"suffix\"";
 

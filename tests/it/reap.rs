@@ -135,7 +135,9 @@ fn a_zone_that_is_not_given_says_what_the_server_needs_and_the_others_are_looked
         .says(&["refused the transfer of 10.in-addr.arpa.", "`allow-transfer { key KEY; };`"])
         .prints(&["2 name(s) would be removed"]);
     lab.tagalong(&["reap", "a..b"]).expect_code(64);
-    lab.tagalong(&["reap", "elsewhere.example"]).expect_code(1).says(&["is no authority for elsewhere.example."]);
+    lab.tagalong(&["reap", "elsewhere.example"])
+        .expect_code(1)
+        .says(&["is no authority for elsewhere.example."]);
 }
 
 #[test]

@@ -197,15 +197,20 @@ impl Rfc2136 {
             .peer(server)
             .ask(&request)
             .await
-            .map_err(|error| self.situation(error, zone, "update"))?;
+            .map_err(|error| self.situation(error, zone, self.operation()))?;
         match answer.rcode {
             Rcode::NOERROR => Ok(()),
             Rcode::YXDOMAIN | Rcode::YXRRSET | Rcode::NXRRSET | Rcode::NXDOMAIN => {
                 self.note_in_use(&change.guards);
                 Err(BackendError::Conflict { zone: zone.clone() })
             }
-            rcode => Err(answered(server, rcode, zone, "update")),
+            rcode => Err(answered(server, rcode, zone, self.operation())),
         }
+    }
+
+    /// An update, and whether nobody vouches for it.
+    fn operation(&self) -> &'static str {
+        if self.key.is_some() { "update" } else { "unsigned update" }
     }
 
     /// The situation that an exchange without a believable answer is.

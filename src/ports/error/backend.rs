@@ -190,6 +190,9 @@ impl Situation for BackendError {
                 "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; \
                  TXT carries the owner marker"
             ),
+            Self::Refused { operation: "unsigned update", .. } => {
+                "nobody signed it: set `key_file` of the backend, as the server's policy wants it".to_owned()
+            }
             Self::Refused { operation: "transfer", zone, .. } => {
                 format!("on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`")
             }

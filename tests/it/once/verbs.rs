@@ -2,8 +2,8 @@
 
 use sandbox::fault::Service;
 
-use super::whole;
-use crate::support::{Lab, NAME, US};
+use super::{DROP, Whole, whole};
+use crate::support::{DNS_PORT, Lab, NAME, Run, US, ZONE, fleet_server};
 
 #[test]
 fn plan_shows_what_would_change_and_why_and_sends_nothing() {
@@ -167,6 +167,66 @@ fn status_needs_neither_metadata_nor_aws() {
     whole.publish_at(&format!("[\"{}\"]", whole.server.addr()), "tsig.key");
     whole.lab.world.clear_requests();
     whole.lab.tagalong(&["status"]).expect_code(0).prints(&["published     web-1.corp.internal."]);
+}
+
+#[test]
+fn status_says_what_the_last_pass_did_whoever_configured_it_and_wherever_the_servers_are() {
+    for by_tags in [false, true] {
+        let whole = whole();
+        let others = ["us-east-1b", "us-east-1c", "us-east-1d"].map(|zone| {
+            let server = fleet_server(Vec::new());
+            whole.lab.list_server(server.addr(), zone);
+            server
+        });
+        if by_tags {
+            whole.lab.configure(&format!("[discovery]\nport = {DNS_PORT}\n"));
+            whole.tag("tagalong:resolver.search", ZONE);
+        }
+        whole.lab.once();
+        let says = |run: &Run| {
+            assert!(!run.stdout.contains("out of date"), "{run}");
+            let first = run.stdout.lines().find(|line| line.starts_with("server  "));
+            assert!(first.unwrap().contains(&whole.server.addr().to_string()), "{run}");
+        };
+        says(&whole.lab.tagalong(&["status"]).expect_code(0));
+        if !by_tags {
+            // Where the metadata are silent it is known from before where this host is.
+            whole.lab.world.faults().set(Service::Imds, DROP);
+            says(&whole.lab.tagalong(&["status"]).expect_code(0));
+        }
+        drop(others);
+    }
+}
+
+#[test]
+fn servers_are_asked_for_the_domain_of_the_names_where_nothing_else_is_configured() {
+    let whole = whole();
+    let config = std::fs::read_to_string(whole.lab.path("config.toml")).unwrap();
+    whole.lab.file("config.toml", &config.replace(&format!("search = [\"{ZONE}\"]"), ""));
+    whole.lab.once();
+    assert!(whole.is_resolving());
+}
+
+#[test]
+fn who_takes_something_back_beside_an_agent_is_told_that_it_will_not_last() {
+    let whole = whole();
+    whole.lab.once();
+    hold_agent(&whole);
+    for verb in ["withdraw", "restore"] {
+        whole
+            .lab
+            .tagalong(&[verb])
+            .expect_code(0)
+            .says(&["the agent runs", "systemctl stop tagalong"]);
+    }
+}
+
+/// Takes the agent's lock for as long as this process lives.
+fn hold_agent(whole: &Whole) {
+    let lock = whole.lab.file("run/agent.lock", "");
+    let file = std::fs::File::open(lock).unwrap();
+    file.lock().unwrap();
+    std::mem::forget(file);
 }
 
 #[test]
@@ -367,7 +427,7 @@ fn a_verb_that_only_looks_leaves_the_state_directory_as_it_was() {
 #[test]
 fn a_plan_needs_no_list_of_servers_where_the_backend_has_its_own() {
     let whole = whole();
-    whole.lab.world.faults().set(Service::Ec2, super::DROP);
+    whole.lab.world.faults().set(Service::Ec2, DROP);
     let run = whole.lab.tagalong(&["plan"]).expect_code(1);
     run.prints(&["+ web-1.corp.internal."]).says(&["ec2:DescribeInstances"]);
 }

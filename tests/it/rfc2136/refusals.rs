@@ -202,6 +202,18 @@ fn a_server_that_takes_no_updates_and_knows_no_other_primary_is_notauth() {
 }
 
 #[test]
+fn an_update_that_nobody_signed_is_refused_and_says_which_key_sets_that_right() {
+    Authority::each(|authority, key| {
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], key, "reverse = false");
+        let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+        let lines = config.lines().filter(|line| !line.starts_with("key_file"));
+        lab.file("config.toml", &lines.collect::<Vec<_>>().join("\n"));
+        lab.once_fails().says(&["refused the unsigned update", "set `key_file` of the backend"]);
+    });
+}
+
+#[test]
 fn a_key_file_that_cannot_be_used_says_which_and_why() {
     let key = tsig_keygen("hmac-sha256", "agent-key");
     let server = fleet_server(vec![parsed(&key)]);

@@ -207,5 +207,8 @@ fn a_name_left_in_a_zone_that_is_configured_no_more_is_said_and_taken_back_when_
     }
     publish_in("other.internal", ID);
     lab.once_fails().says(&["web-1.other.internal. is left alone: it is outside corp.internal."]);
+    assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"], "it has no other name yet");
+    publish_in("new.corp.internal", ID);
+    lab.once();
     assert_eq!(values(&lab, ID, NAME, "A"), [""; 0]);
 }
