@@ -152,6 +152,22 @@ impl ResolvConf {
         Self { lines: lines.into_iter().map(String::into_bytes).collect() }
     }
 
+    /// These settings, with those of a file as comments.
+    #[must_use]
+    pub fn beside(&self, file: &Self) -> Self {
+        let comments = file.lines.iter().map(|line| [BESIDE, line.as_slice()].concat());
+        Self { lines: self.lines.iter().cloned().chain(comments).collect() }
+    }
+
+    /// The settings and the file that [`beside`](Self::beside) put together.
+    #[must_use]
+    pub fn apart(&self) -> (Self, Self) {
+        let (comments, settings): (Vec<_>, Vec<_>) =
+            self.lines.iter().cloned().partition(|line| line.starts_with(BESIDE));
+        let file = comments.iter().filter_map(|line| line.strip_prefix(BESIDE));
+        (Self { lines: settings }, Self { lines: file.map(<[u8]>::to_vec).collect() })
+    }
+
     /// The file with our lines in place of its own; the rest is kept.
     #[must_use]
     pub fn with(&self, wanted: &Wanted) -> Self {
@@ -236,6 +252,8 @@ fn is_our_sortlist(line: &[u8]) -> bool {
     is(line, "sortlist") && line.ends_with(SORTLIST_MARKER.as_bytes())
 }
 
+const BESIDE: &[u8] = b"; /etc/resolv.conf: ";
+
 /// What tells our `sortlist` from the administrator's: glibc reads it up to a semicolon.
 const SORTLIST_MARKER: &str = ";tagalong";
 
@@ -303,6 +321,17 @@ mod tests {
             after.to_string(),
             format!("{MARKER}\nnameserver 10.0.0.2\ndomain x\noptions ndots:2\n")
         );
+    }
+
+    #[test]
+    fn settings_and_a_file_beside_them_come_apart_as_they_were() {
+        let settings = ResolvConf::of(["10.0.0.2".to_owned()], &["corp".to_owned()], &[]);
+        for file in ["", "; from dhclient\nnameserver 10.0.0.9\n", "\n\n"] {
+            let file = ResolvConf::parse(file.as_bytes());
+            let both = settings.beside(&file);
+            assert_eq!(both.nameservers(), settings.nameservers());
+            assert_eq!(both.apart(), (settings.clone(), file));
+        }
     }
 
     #[test]

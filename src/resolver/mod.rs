@@ -6,6 +6,7 @@
 //! 3. add an arm to `Resolvers::manager` and rows to `core/detect_tests.rs`, and run it against the real program in
 //!    `tests/system/owners.rs`.
 
+pub mod both;
 pub mod bus;
 pub mod direct;
 pub mod gai_conf;
@@ -21,6 +22,7 @@ use std::{
 };
 
 use self::{
+    both::Both,
     bus::Bus,
     direct::Direct,
     network_manager::NetworkManager,
@@ -133,6 +135,10 @@ impl Resolvers {
         let Self { root, state, run_dir, bus } = self;
         match verdict.owner {
             Owner::ResolvConf => Box::new(Direct::new(root, state, run_dir, verdict)),
+            Owner::SystemdResolved if is_beside_a_file(&verdict) => {
+                let file = Direct::new(root, state, run_dir, verdict.clone());
+                Box::new(Both::new(Resolved::new(bus.clone(), root, run_dir, verdict), file))
+            }
             Owner::SystemdResolved => Box::new(Resolved::new(bus.clone(), root, run_dir, verdict)),
             Owner::NetworkManager => {
                 Box::new(NetworkManager::new(bus.clone(), root, state, verdict))
@@ -144,4 +150,14 @@ impl Resolvers {
             Owner::Resolvconf => Box::new(Openresolv::new(root, verdict)),
         }
     }
+}
+
+/// Whether programs ask resolved first, and resolv.conf is a file that nobody renders.
+fn is_beside_a_file(verdict: &Verdict) -> bool {
+    let has = |clue: &Clue| verdict.because.contains(clue);
+    let is_rendered = verdict
+        .because
+        .iter()
+        .any(|clue| matches!(clue, Clue::WrittenByOther(_) | Clue::WrittenBy(_) | Clue::LinkTo(_)));
+    has(&Clue::AskedFirst) && has(&Clue::PlainFile) && !is_rendered
 }

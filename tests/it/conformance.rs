@@ -1,4 +1,5 @@
-//! What every backend promises, one suite for all: zones in memory, BIND, the sandbox's DNS server, the sandbox's Route 53.
+//! What every backend promises, one suite for all: zones in memory, BIND, Knot, `PowerDNS`, the sandbox's DNS server, the
+//! sandbox's Route 53.
 //!
 //! A new backend is one more line in [`subjects`].
 
@@ -34,6 +35,7 @@ use tagalong::{
 
 use crate::{
     authority::{Authority, Named, fleet, parsed, tsig_keygen},
+    peers::Peer,
     support::{Lab, block_on, fleet_server},
 };
 
@@ -50,7 +52,9 @@ struct Subject {
 type Plant = Box<dyn Fn(&str, &str, &[&str])>;
 
 fn subjects() -> Vec<Subject> {
-    vec![memory(), rfc2136(true), rfc2136(false), route53()]
+    let knot = ("rfc2136 at Knot", Peer::knot as fn(&str) -> Peer);
+    let powerdns = ("rfc2136 at PowerDNS", Peer::powerdns as fn(&str) -> Peer);
+    vec![memory(), rfc2136(true), rfc2136(false), peer(knot), peer(powerdns), route53()]
 }
 
 fn memory() -> Subject {
@@ -111,6 +115,19 @@ fn rfc2136(bind: bool) -> Subject {
     };
     let name = if bind { "rfc2136 at named" } else { "rfc2136 at the sandbox" };
     Subject { name, backend: Box::new(backend), plant: Box::new(plant), _keep: Box::new(authority) }
+}
+
+fn peer((name, start): (&'static str, fn(&str) -> Peer)) -> Subject {
+    let text = tsig_keygen("hmac-sha256", "agent-key");
+    let server = Arc::new(start(&text));
+    let backend = Rfc2136::new("internal", vec![server.addr], Some(text.parse().unwrap()));
+    let planted = server.clone();
+    let plant = move |at: &str, kind: &str, values: &[&str]| {
+        let lines = values.iter().map(|value| format!("update add {at} 60 {kind} {value}\n"));
+        let lines = lines.collect::<Vec<_>>().concat();
+        planted.nsupdate(&format!("zone corp.internal\n{lines}send\n"));
+    };
+    Subject { name, backend: Box::new(backend), plant: Box::new(plant), _keep: Box::new(server) }
 }
 
 fn route53() -> Subject {

@@ -24,6 +24,7 @@ mod localstack;
 mod names;
 mod once;
 mod ownership;
+mod peers;
 mod properties;
 mod reap;
 mod resolve;

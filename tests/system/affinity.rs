@@ -140,7 +140,21 @@ fn needs_help(host: &Host, name: &str, callers: &[Caller], near: &[IpAddr]) {
     }
 }
 
+/// Programs of one's own, to be measured beside: `TAGALONG_CALLERS` names them, each takes a name and prints the first address of each of
+/// 30 look-ups. Nothing is asserted of them: what they do is their own.
+fn measure_others(host: &Host, name: &str, near: &[IpAddr]) {
+    let programs = std::env::var("TAGALONG_CALLERS").unwrap_or_default();
+    for program in programs.split(':').filter(|program| !program.is_empty()) {
+        let output = host.command(program, &[name]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let firsts = text.lines().filter_map(|line| line.parse::<IpAddr>().ok());
+        let count = firsts.filter(|first| near.contains(first)).count();
+        eprintln!("{name}, {program}: the nearest first in {count} of {LOOKUPS}");
+    }
+}
+
 fn first_is(host: &Host, name: &str, callers: &[Caller], near: &[IpAddr]) {
+    measure_others(host, name, near);
     for caller in callers {
         if let Some(count) = caller.prefers(host, name, near) {
             eprintln!("{name}, {}: {near:?} first in {count} of {LOOKUPS}", caller.name);

@@ -15,6 +15,8 @@ const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// A host, and how its resolver can be interfered with.
 struct Subject {
     shape: Shape,
+    /// What its resolv.conf is before it is first booted, where it is not its image's.
+    file: Option<&'static str>,
     /// What `status` says.
     owner: &'static str,
     /// Commands after which the resolver is somebody else's, each.
@@ -26,11 +28,14 @@ struct Subject {
 }
 
 fn check(subject: &Subject) {
-    let Subject { shape, owner, tramples, clear, query } = subject;
+    let Subject { shape, file, owner, tramples, clear, query } = subject;
     if !shape.can_boot(&format!("the owner of the resolver of {shape:?}")) {
         return;
     }
     let mut machine = Machine::new(*shape, MORE);
+    if let Some(file) = file {
+        machine.put("/etc/resolv.conf", file);
+    }
     first_boot(&mut machine);
     follows_the_servers(&machine);
     let status = machine.ask("tagalong status");
@@ -55,6 +60,11 @@ fn check(subject: &Subject) {
     until("the dead server is out of use", || !machine.uses(PRIMARY));
     until("names are found at the respawned server", || resolves(&machine));
     assert!(!machine.uses(ROUTER), "the client's own server is not asked beside ours");
+    if file.is_some() {
+        until("who reads the file finds it there too", || {
+            machine.ask("cat /etc/resolv.conf").contains(&format!("nameserver {SECOND}\n"))
+        });
+    }
     drop(dead);
     machine.vpc.respawn_primary();
     until("the first server is back", || machine.uses(PRIMARY));
@@ -84,6 +94,7 @@ fn check(subject: &Subject) {
 #[test]
 fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::AmazonLinux2023,
         owner: "systemd-resolved",
         tramples: &[
@@ -102,6 +113,7 @@ fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() 
 #[test]
 fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::Ubuntu,
         owner: "systemd-resolved",
         tramples: &["resolvectl dns ens5 192.0.2.1", "networkctl reconfigure ens5"],
@@ -111,8 +123,24 @@ fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
 }
 
 #[test]
+fn a_plain_file_beside_resolved_follows_the_fleets_servers_with_it_and_both_are_given_back() {
+    check(&Subject {
+        file: Some("nameserver 10.66.0.1\n"),
+        shape: Shape::Ubuntu,
+        owner: "systemd-resolved",
+        tramples: &[
+            "resolvectl dns ens5 192.0.2.1",
+            "echo 'nameserver 192.0.2.1' > /etc/resolv.conf",
+        ],
+        clear: "",
+        query: Some("resolvectl query"),
+    });
+}
+
+#[test]
 fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::Fedora,
         owner: "systemd-resolved",
         tramples: &["resolvectl dns ens5 192.0.2.1", "systemctl restart NetworkManager"],
@@ -124,6 +152,7 @@ fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_
 #[test]
 fn network_manager_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::NetworkManager,
         owner: "networkmanager",
         tramples: &[
@@ -139,6 +168,7 @@ fn network_manager_follows_the_fleets_servers_and_is_given_back() {
 #[test]
 fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::Debian,
         owner: "resolv-conf",
         tramples: &[
@@ -154,6 +184,7 @@ fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
 #[test]
 fn openresolv_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::Openresolv,
         owner: "resolvconf",
         tramples: &[
@@ -170,6 +201,7 @@ fn openresolv_follows_the_fleets_servers_and_is_given_back() {
 #[test]
 fn debians_resolvconf_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
+        file: None,
         shape: Shape::Resolvconf,
         owner: "resolvconf",
         tramples: &[

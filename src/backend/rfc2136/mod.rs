@@ -230,6 +230,12 @@ impl Rfc2136 {
                 ExchangeError::Unverified { server, error: Some(TsigError::BadSig), .. },
                 Some((key, _)),
             ) => BackendError::BadSignature { server, key },
+            // PowerDNS, of a key that it does not have, or has with another secret.
+            (ExchangeError::Unverified { server, rcode: Rcode::NOTAUTH, error: None }, Some(_))
+                if operation == "query" =>
+            {
+                BackendError::Refused { server, zone: zone.clone(), operation }
+            }
             (ExchangeError::Unverified { server, rcode, error: None }, _)
                 if rcode != Rcode::NOERROR =>
             {

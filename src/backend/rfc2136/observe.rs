@@ -185,13 +185,20 @@ impl Rfc2136 {
     ) -> Result<Response, BackendError> {
         let unknown_key =
             matches!(&error, ExchangeError::Unverified { error: Some(TsigError::BadKey), .. });
+        // Knot says so, unsigned, of a name in no zone of its own; PowerDNS of a key that it does not like.
+        let is_refusal =
+            matches!(&error, ExchangeError::Unverified { error: None, rcode: Rcode::REFUSED, .. });
         let refused = self.situation(error, name, "query");
-        if !unknown_key {
+        if !unknown_key && !is_refusal {
             return Err(refused);
         }
         let unsigned = Peer { key: None, ..self.peer(server) };
         let Ok(request) = query(name, question, Recursion::Desired) else { return Err(refused) };
         let Ok(response) = unsigned.ask(&request).await else { return Err(refused) };
+        if is_refusal {
+            let is_elsewhere = response.rcode == Rcode::REFUSED;
+            return if is_elsewhere { Ok(response) } else { Err(refused) };
+        }
         // What an authority says without a signature is taken for hearsay: it may only lead to the primary.
         let is_primary = match &response.soa {
             Some(soa) if response.authoritative && question == Question::Soa => {

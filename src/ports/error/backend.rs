@@ -196,7 +196,8 @@ impl Situation for BackendError {
             Self::Refused { operation: "transfer", zone, .. } => {
                 format!("on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`")
             }
-            Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into".to_owned(),
+            Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into; PowerDNS answers so to a key that it does not have, or has with another secret or \
+                 algorithm (`pdnsutil list-tsig-keys`)".to_owned(),
             Self::NotAuth { zone, .. } => format!("send updates to the primary of {zone}, or create the zone there"),
             Self::NotZone { .. } => "the zone was cut while the change was on its way; see the delegations".to_owned(),
             Self::Answered { .. } => "the server's log says why".to_owned(),

@@ -20,6 +20,7 @@ use tagalong::{
 
 use crate::{
     authority::{Authority, Named, dig, fleet, parsed, tsig_keygen, tsig_text},
+    peers::Peer as Other,
     support::{Lab, NAME, ZONE, block_on, fleet_server},
 };
 
@@ -199,6 +200,26 @@ fn a_server_that_takes_no_updates_and_knows_no_other_primary_is_notauth() {
         "is no authority for corp.internal. (NOTAUTH)",
         "hint: send updates to the primary of corp.internal., or create the zone there",
     ]);
+}
+
+#[test]
+fn a_wrong_secret_is_told_as_each_server_tells_it() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let wrong = tsig_keygen("hmac-sha256", "agent-key");
+    for (start, words) in [
+        (Other::knot as fn(&str) -> Other, "BADSIG"),
+        (Other::powerdns, "`pdnsutil list-tsig-keys`"),
+    ] {
+        let server = start(&key);
+        let lab = Lab::new();
+        lab.publish_at(&[server.addr], &wrong, "");
+        lab.once_fails().says(&[words]);
+        lab.publish_at(&[server.addr], &key, "");
+        lab.once().prints(&["published", "web-1.corp.internal. A 10.0.1.23"]);
+        lab.once().prints(&["unchanged"]);
+        lab.tagalong(&["reap", "--grace", "1ms"]).expect_code(0).prints(&["0 owner(s) in"]);
+        lab.tagalong(&["withdraw"]).expect_code(0).prints(&["withdrew", "web-1.corp.internal. A"]);
+    }
 }
 
 #[test]
