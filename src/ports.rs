@@ -68,8 +68,20 @@ pub trait FactSource: Send + Sync {
 /// Says which DNS servers the fleet has.
 #[async_trait]
 pub trait ServerDirectory: Send + Sync {
-    /// The listed servers, in a stable order. An empty list is an answer, and never a reason to forget the last one.
-    async fn list(&self) -> Result<Vec<NameServer>, DirectoryError>;
+    /// The listed servers. An empty list is an answer, and never a reason to forget the last one.
+    ///
+    /// # Errors
+    /// No Region tells; where some do, those that do not are in the listing.
+    async fn list(&self) -> Result<Listing, DirectoryError>;
+}
+
+/// What a directory of DNS servers tells.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// The servers, in a stable order.
+    pub servers: Vec<NameServer>,
+    /// The Regions that did not tell, and why: their part of the last list stays.
+    pub untold: Vec<(String, DirectoryError)>,
 }
 
 /// Says what has become of instances.

@@ -3,7 +3,7 @@
 use std::{io, net::TcpListener};
 
 use crate::{
-    ec2,
+    credentials, ec2,
     fault::Service,
     form::Form,
     http::{self, Answer, Call, Refusal, Site, Subject},
@@ -37,7 +37,9 @@ impl Site for Aws {
             Service::Route53 => (call.path.clone(), route53::action(call).to_owned()),
             _ => {
                 let action = form(call).get("Action").unwrap_or_default().to_owned();
-                (action.clone(), action)
+                let region = credentials::region(&call.headers).unwrap_or_default();
+                let name = format!("{action}@{region}");
+                (action, name)
             }
         };
         Some(Subject { service, target, name })

@@ -41,7 +41,8 @@ pub struct Fault {
     /// The fault ends by itself after this many requests; `None` is until it is cleared.
     pub requests: Option<u32>,
     /// Reaches these requests only, and counts no others: IMDS paths that begin so behind the version
-    /// (`meta-data/tags/`), calls of this action of EC2, STS or Route 53 (`DescribeInstances`). DNS has neither.
+    /// (`meta-data/tags/`), calls of this action of EC2, STS or Route 53 (`DescribeInstances`), in one Region where one is
+    /// named (`DescribeInstances@eu-west-1`; Route 53 has none). DNS has neither.
     pub only: Option<String>,
     /// Lets this many requests through first.
     pub skip: u32,
@@ -59,7 +60,8 @@ impl Fault {
         match (&self.only, service) {
             (None, _) => true,
             (Some(only), Service::Imds) => name.starts_with(only.as_str()),
-            (Some(only), _) => name == only,
+            (Some(only), _) if only.contains('@') => name == only,
+            (Some(only), _) => name.split('@').next() == Some(only),
         }
     }
 }
@@ -80,7 +82,7 @@ impl Faults {
     }
 
     /// The fault that the request at hand meets; counts it against `skip` and `requests`. `name` is what `only` is held
-    /// against: a path of IMDS behind the version, or the action of an API.
+    /// against: a path of IMDS behind the version, or the action of an API with its Region.
     #[must_use]
     pub fn meet(&self, service: Service, name: &str) -> Fault {
         let mut faults = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,7 +26,7 @@ use crate::{
         subnets::VpcSubnets,
         tags::{Home, TaggedServers},
     },
-    ports::{Failure, ServerDirectory as _, SubnetDirectory as _},
+    ports::{Failure, Listing, ServerDirectory as _, SubnetDirectory as _},
     sys::clock::SystemClock,
 };
 
@@ -131,7 +131,7 @@ impl Known {
     }
 
     /// The listed DNS servers, tried again until the deadline.
-    pub(super) async fn servers(&self, deadline: Instant) -> Result<Vec<NameServer>, Failure> {
+    pub(super) async fn servers(&self, deadline: Instant) -> Result<Listing, Failure> {
         let home = self.home()?;
         let directory = TaggedServers::new(home, self.config.discovery.clone());
         insist(deadline, &SystemClock, "ec2:DescribeInstances", async || directory.list().await)

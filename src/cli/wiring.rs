@@ -33,7 +33,7 @@ use crate::{
         tags::DescribeTags,
     },
     event::network::Addresses,
-    ports::{Clock as _, FactSource as _, Failure, error::FactError},
+    ports::{Clock as _, FactSource as _, Failure, Listing, error::FactError},
     store::{Access, StateFile},
     sys::clock::SystemClock,
 };
@@ -58,6 +58,8 @@ pub(super) struct Host<'a> {
     /// Where processes of ours leave what others are to know.
     pub(super) run_dir: PathBuf,
     inputs: Mutex<Inputs>,
+    /// What the last list of servers left untold.
+    untold: Mutex<Vec<String>>,
 }
 
 impl<'a> Host<'a> {
@@ -73,8 +75,8 @@ impl<'a> Host<'a> {
         let imds = Arc::new(Imds::new(&endpoint, patience));
         let role = notebook.ledger().role;
         let credentials = Arc::new(InstanceCredentials::new(imds.clone(), role));
-        let (run_dir, inputs) = (run_dir.to_path_buf(), Mutex::default());
-        Ok(Self { settings, notebook, imds, credentials, leases, run_dir, inputs })
+        let (run_dir, inputs, untold) = (run_dir.to_path_buf(), Mutex::default(), Mutex::default());
+        Ok(Self { settings, notebook, imds, credentials, leases, run_dir, inputs, untold })
     }
 
     /// The facts, read again and again until they are there, or the deadline is.
@@ -150,18 +152,33 @@ impl<'a> Host<'a> {
         Ok(facts)
     }
 
-    /// The listed DNS servers, tried again until the deadline.
+    /// The listed DNS servers, tried again until the deadline; of a Region that does not tell while others do, those that
+    /// were listed last.
     pub(super) async fn servers(
         &self,
         known: &Known,
         deadline: Instant,
     ) -> Result<Vec<NameServer>, Failure> {
-        let listed = known.servers(deadline).await;
-        if listed.is_ok() {
-            let servers = Some(SystemClock.now());
-            self.note_inputs(Inputs { servers, ..Inputs::default() });
-        }
-        listed
+        let Listing { mut servers, untold } = known.servers(deadline).await?;
+        let now = Some(SystemClock.now());
+        self.note_inputs(Inputs { servers: now, ..Inputs::default() });
+        let last = self.notebook.ledger().servers.map(|known| known.servers).unwrap_or_default();
+        let told = untold.into_iter().map(|(region, error)| {
+            let kept = last.iter().filter(|server| server.is_in(&region)).cloned();
+            let before = servers.len();
+            servers.extend(kept);
+            let kept = servers.len() - before;
+            format!("{region}: {}; {kept} server(s) of the last list are kept", Failure::of(&error))
+        });
+        let told = told.collect();
+        servers.sort();
+        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        Ok(servers)
+    }
+
+    /// What the last list of servers left untold.
+    pub(super) fn untold(&self) -> Vec<String> {
+        self.untold.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// When each input was read last by this process.

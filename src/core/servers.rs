@@ -33,6 +33,15 @@ impl NameServer {
     pub fn at(address: SocketAddr) -> Self {
         Self { address, instance_id: None, availability_zone: None, is_draining: false }
     }
+
+    /// Whether it is in a Region, of which a zone's name is made: a letter for an Availability Zone (`us-west-2a`), a place
+    /// for a Local or Wavelength Zone (`us-west-2-lax-1a`).
+    #[must_use]
+    pub fn is_in(&self, region: &str) -> bool {
+        let zone = self.availability_zone.as_deref().unwrap_or_default();
+        zone.strip_prefix(region)
+            .is_some_and(|rest| !rest.is_empty() && !rest.starts_with(|c: char| c.is_ascii_digit()))
+    }
 }
 
 /// What probes of a server said.
@@ -292,6 +301,14 @@ mod tests {
 
     fn order(ranking: &Ranking) -> Vec<String> {
         ranking.usable.iter().map(|ranked| ranked.server.address.ip().to_string()).collect()
+    }
+
+    #[test]
+    fn a_server_is_in_the_region_of_its_zone() {
+        let is_in = |zone, region| server(1, zone).is_in(region);
+        assert!(is_in("us-west-2a", "us-west-2") && is_in("us-west-2-lax-1a", "us-west-2"));
+        assert!(!is_in("us-west-2a", "us-west-1") && !is_in("us-west-11a", "us-west-1"));
+        assert!(!NameServer::at(at(1)).is_in("us-west-2"));
     }
 
     const ANSWER: Answer = Answer {

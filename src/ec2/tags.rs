@@ -18,7 +18,7 @@ use aws_sdk_ec2::{
 use crate::{
     config::Discovery,
     core::servers::NameServer,
-    ports::{ServerDirectory, chain, error::DirectoryError},
+    ports::{Listing, ServerDirectory, chain, error::DirectoryError},
 };
 
 /// A client of EC2 at `endpoint`, or at AWS's own.
@@ -33,8 +33,17 @@ pub fn client(shared: &SdkConfig, endpoint: Option<&str>) -> Client {
 #[derive(Debug)]
 pub struct TaggedServers {
     discovery: Discovery,
-    /// EC2 in each Region, and the VPCs that count there; none for all.
-    places: Vec<(Client, Vec<String>)>,
+    places: Vec<Place>,
+}
+
+/// A Region in which servers are looked for.
+#[derive(Debug)]
+struct Place {
+    region: String,
+    /// EC2 there.
+    client: Client,
+    /// The VPCs that count there; none for all.
+    vpcs: Vec<String>,
 }
 
 /// How EC2 is called, and where this instance is.
@@ -71,14 +80,14 @@ impl TaggedServers {
             let shared = home.regional(region);
             let is_own = discovery.vpcs.is_empty() && region == home.region;
             let vpcs = if is_own { vec![home.vpc_id.to_owned()] } else { discovery.vpcs.clone() };
-            (client(&shared, home.endpoint), vpcs)
+            Place { region: region.clone(), client: client(&shared, home.endpoint), vpcs }
         });
         Self { places: places.collect(), discovery }
     }
 
     async fn list_in(
         &self,
-        (client, vpcs): &(Client, Vec<String>),
+        Place { client, vpcs, .. }: &Place,
     ) -> Result<Vec<NameServer>, DirectoryError> {
         let tag = match &self.discovery.value {
             Some(value) => filter(
@@ -107,15 +116,23 @@ impl TaggedServers {
 
 #[async_trait]
 impl ServerDirectory for TaggedServers {
-    async fn list(&self) -> Result<Vec<NameServer>, DirectoryError> {
+    async fn list(&self) -> Result<Listing, DirectoryError> {
         let lists = self.places.iter().map(|place| self.list_in(place));
-        let mut servers = Vec::new();
-        // One Region that does not tell makes the whole list unknown: a part of it is not a smaller list.
-        for list in futures_util::future::join_all(lists).await {
-            servers.extend(list?);
+        let lists = futures_util::future::join_all(lists).await;
+        let mut listing = Listing::default();
+        for (place, list) in self.places.iter().zip(lists) {
+            match list {
+                Ok(servers) => listing.servers.extend(servers),
+                Err(error) => listing.untold.push((place.region.clone(), error)),
+            }
         }
-        servers.sort();
-        Ok(servers)
+        if listing.untold.len() == self.places.len()
+            && let Some((_, error)) = listing.untold.pop()
+        {
+            return Err(error);
+        }
+        listing.servers.sort();
+        Ok(listing)
     }
 }
 

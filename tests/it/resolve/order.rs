@@ -184,8 +184,16 @@ fn servers_of_other_vpcs_and_regions_are_used_when_configured() {
     assert_eq!(far.len(), 2, "any VPC of another Region: {far:?}");
     assert!(!far.contains(&ips(&[&servers[0]])[0]));
     assert_eq!(set(both), ips(&[&servers[0], &servers[1]]));
-    // One Region that does not tell: the last list stays whole.
-    let fault = Fault { fail: Some(500), skip: 1, ..Fault::default() };
-    lab.world.faults().set(Service::Ec2, fault);
-    assert_eq!(set(both), ips(&[&servers[0], &servers[1]]));
+    // One Region that does not tell keeps what it had, and the other's news is used.
+    let added = fleet_server(Vec::new());
+    let std::net::IpAddr::V4(address) = added.addr().ip() else { unreachable!() };
+    let instance = Instance::new("i-0000000000000add", "us-east-1a", address).vpc("vpc-other");
+    lab.world.put_instance(instance.tag(SERVER_TAG, ZONE));
+    let only = Some("DescribeInstances@eu-west-1".to_owned());
+    lab.world.faults().set(Service::Ec2, Fault { fail: Some(500), only, ..Fault::default() });
+    let mut used = set(both);
+    used.sort();
+    let mut expect = ips(&[&servers[0], &servers[1], &added]);
+    expect.sort();
+    assert_eq!(used, expect);
 }
