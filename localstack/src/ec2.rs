@@ -13,6 +13,7 @@ use crate::{
     credentials::{self, Caller},
     form::Form,
     http::{Answer, Call, Refusal},
+    policy::Wish,
     world::{State, World},
     xml::Xml,
 };
@@ -57,7 +58,8 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
     if !state.admits(&format!("ec2 {name} {bucket}"), limit) {
         return Err(Error::throttled());
     }
-    if state.denies(&format!("ec2:{name}")) {
+    let wish = Wish { action: format!("ec2:{name}"), resource: "*".to_owned(), ..Wish::default() };
+    if state.denies(&wish) {
         let refused = Error::new(
             "UnauthorizedOperation",
             "You are not authorized to perform this operation.",

@@ -29,6 +29,7 @@ mod form;
 mod http;
 mod naming;
 mod pattern;
+mod policy;
 mod port;
 mod rest_error;
 mod route53;

@@ -11,12 +11,15 @@ mod request;
 mod value;
 mod zones;
 
+use std::collections::BTreeMap;
+
 use hyper::Method;
 
 use crate::{
     bucket::Limit,
     form::{self, Form},
     http::{Answer, Call, Refusal},
+    policy::Wish,
     rest_error::Error,
     sts,
     world::{State, World},
@@ -64,13 +67,10 @@ fn act(state: &mut State, call: &Call) -> Result<Reply, Error> {
         let message = "The requested operation is not recognized by the service.";
         Error::new(404, "UnknownOperationException", message)
     })?;
-    let action = format!("route53:{}", operation.name());
-    if state.denies(&action) {
-        let (arn, partition) = (sts::arn_of(state, &caller), &state.account.partition);
-        let resource = operation.zone().map_or_else(
-            || "*".to_owned(),
-            |zone| format!("arn:{partition}:route53:::hostedzone/{zone}"),
-        );
+    let text = std::str::from_utf8(&call.body).unwrap_or_default();
+    let wish = wish(state, operation, text);
+    if state.denies(&wish) {
+        let (arn, Wish { action, resource, .. }) = (sts::arn_of(state, &caller), wish);
         let message = format!(
             "User: {arn} is not authorized to perform: {action} on resource: {resource} \
              because no identity-based policy allows the {action} action"
@@ -78,7 +78,6 @@ fn act(state: &mut State, call: &Call) -> Result<Reply, Error> {
         return Err(Error::new(403, "AccessDenied", message));
     }
     let query = Form::parse(&call.query);
-    let text = std::str::from_utf8(&call.body).unwrap_or_default();
     match operation {
         Operation::ChangeResourceRecordSets(zone) => change::change(state, zone, text),
         Operation::ListResourceRecordSets(zone) => list::records(state, zone, &query),
@@ -90,6 +89,19 @@ fn act(state: &mut State, call: &Call) -> Result<Reply, Error> {
         Operation::ListHostedZonesByName => list::zones_by_name(state, &query),
         Operation::ListHostedZonesByVpc => list::zones_by_vpc(state, &query),
     }
+}
+
+/// What IAM is asked about (Service Authorization Reference, "Amazon Route 53").
+fn wish(state: &State, operation: Operation<'_>, text: &str) -> Wish {
+    let resource = operation.zone().map_or_else(
+        || "*".to_owned(),
+        |zone| format!("arn:{}:route53:::hostedzone/{zone}", state.account.partition),
+    );
+    let context = match (operation, request::Batch::parse(text)) {
+        (Operation::ChangeResourceRecordSets(_), Ok(batch)) => change::condition_keys(&batch),
+        _ => BTreeMap::new(),
+    };
+    Wish { action: format!("route53:{}", operation.name()), resource, context }
 }
 
 /// What is asked, and of which zone or change.

@@ -6,6 +6,7 @@ use crate::{
     form::Form,
     http::{Answer, Call, Refusal},
     naming,
+    policy::Wish,
     rest_error::Error,
     world::{State, World},
     xml::Xml,
@@ -31,7 +32,13 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
     let action = form.get("Action").unwrap_or_default();
     let arn = arn_of(state, &caller);
     // GetCallerIdentity can't be denied in AWS either
-    if action != "GetCallerIdentity" && state.denies(&format!("sts:{action}")) {
+    if action != "GetCallerIdentity"
+        && state.denies(&Wish {
+            action: format!("sts:{action}"),
+            resource: "*".to_owned(),
+            ..Wish::default()
+        })
+    {
         let message = format!("User: {arn} is not authorized to perform: sts:{action}");
         return Err(Error::new(403, "AccessDenied", message));
     }

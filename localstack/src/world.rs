@@ -16,6 +16,7 @@ use crate::{
     fault::{Faults, Service},
     instance::Instance,
     journal::{Journal, Request, Ticket},
+    policy::{Policy, Wish},
     zone::{RecordSet, Zone},
 };
 
@@ -171,6 +172,15 @@ impl World {
         self.state().denied = actions.into_iter().map(Into::into).collect();
     }
 
+    /// The policy of the role that every caller has, in IAM's JSON; without one everything is allowed.
+    ///
+    /// # Errors
+    /// It is no policy, or one that is not understood in full.
+    pub fn set_policy(&self, json: &str) -> Result<(), serde_json::Error> {
+        self.state().policy = Some(serde_json::from_str(json)?);
+        Ok(())
+    }
+
     /// Makes IMDS refuse every token that it has given out.
     pub fn expire_tokens(&self) {
         self.state().tokens.clear();
@@ -235,6 +245,7 @@ pub(crate) struct State {
     pub(crate) tokens: HashMap<String, Token>,
     pub(crate) hop_limit: u8,
     denied: BTreeSet<String>,
+    policy: Option<Policy>,
     is_unthrottled: bool,
     buckets: HashMap<String, Bucket>,
     journal: Journal,
@@ -283,6 +294,7 @@ impl Default for State {
             tokens: HashMap::new(),
             hop_limit: 1,
             denied: BTreeSet::new(),
+            policy: None,
             is_unthrottled: false,
             buckets: HashMap::new(),
             journal: Journal::default(),
@@ -304,9 +316,10 @@ impl State {
             .take(limit, now)
     }
 
-    /// Whether `action` (`ec2:DescribeInstances`) is denied.
-    pub(crate) fn denies(&self, action: &str) -> bool {
-        self.denied.iter().any(|pattern| crate::pattern::matches(pattern, action))
+    /// Whether the caller may not do it.
+    pub(crate) fn denies(&self, wish: &Wish) -> bool {
+        self.denied.iter().any(|pattern| crate::pattern::matches(pattern, &wish.action))
+            || self.policy.as_ref().is_some_and(|policy| !policy.allows(wish))
     }
 
     /// A number that no other thing of this world has.

@@ -117,4 +117,6 @@ pub(super) enum ConfigVerb {
     Show,
     /// Say whether the configuration can be used, and what is wrong with it
     Check,
+    /// Print what it needs of the instance's role, as an IAM policy
+    IamPolicy,
 }

@@ -1,4 +1,4 @@
-//! `tagalong config show` and `check`: what is in force, where it comes from, and what is wrong with it.
+//! `tagalong config`: what is in force, where it comes from, what is wrong with it, and what it needs of the instance's role.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     config::{
         BackendConfig, Config, effective,
+        iam::Policy,
         secret::{exposure, tsig_key},
         settings::{ConfigError, Origin, Settings},
     },
@@ -22,15 +23,18 @@ use crate::{
 };
 
 pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
-    let checked = complete(args).and_then(|settings| {
+    let checked = complete(args).and_then(|(settings, partition)| {
         if verb == ConfigVerb::Show {
             show(args, &settings);
         }
         let config = Config::of(&settings)?;
         let errors = match verb {
             ConfigVerb::Check => key_errors(&settings, &config),
-            ConfigVerb::Show => Vec::new(),
+            ConfigVerb::Show | ConfigVerb::IamPolicy => Vec::new(),
         };
+        if verb == ConfigVerb::IamPolicy {
+            iam_policy(&config, &partition);
+        }
         if errors.is_empty() { Ok(config) } else { Err(errors) }
     });
     if verb == ConfigVerb::Check {
@@ -45,11 +49,19 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
     }
 }
 
-/// The files' settings, with what the instance's tags add.
-fn complete(args: &Args) -> Result<Settings, Vec<ConfigError>> {
+/// The files' settings, with what the instance's tags add; and which AWS this is.
+fn complete(args: &Args) -> Result<(Settings, String), Vec<ConfigError>> {
     let mut settings = read(args)?;
-    add_tags(args, &mut settings)?;
-    Ok(settings)
+    let partition = add_tags(args, &mut settings)?;
+    Ok((settings, partition.unwrap_or_else(|| "aws".to_owned())))
+}
+
+fn iam_policy(config: &Config, partition: &str) {
+    let policy = Policy::of(config, partition);
+    if policy.statement.is_empty() {
+        print::notice("this configuration calls nothing of AWS");
+    }
+    print::data(serde_json::to_string_pretty(&policy).unwrap_or_default());
 }
 
 /// What is wrong with the files of keys; what is only unwise about one is said.
@@ -111,25 +123,27 @@ fn check(args: &Args, checked: Result<&Config, &Vec<ConfigError>>) {
 }
 
 /// Adds what the instance's tags say, if they can be read at once: the files can be checked anywhere.
-fn add_tags(args: &Args, settings: &mut Settings) -> Result<(), Vec<ConfigError>> {
+///
+/// The partition where the instance is, if there is one.
+fn add_tags(args: &Args, settings: &mut Settings) -> Result<Option<String>, Vec<ConfigError>> {
     let one_try =
         Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
     let facts = on_host(settings.clone(), args, Access::ReadOnly, one_try, async |host| {
         host.facts(tokio::time::Instant::now() + Duration::from_secs(1)).await
     });
     // What is wrong with the files themselves is told when they are checked.
-    let Ok((facts, _)) = facts else { return Ok(()) };
-    let unread = match facts {
+    let Ok((facts, _)) = facts else { return Ok(None) };
+    let (unread, partition) = match facts {
         Ok(facts) => {
             settings.overlay_tags(&facts.tags.values)?;
-            facts.tags.unread.as_ref().map(failure_of)
+            (facts.tags.unread.as_ref().map(failure_of), Some(facts.identity.partition))
         }
-        Err(failure) => Some(failure),
+        Err(failure) => (Some(failure), None),
     };
     if let Some(why) = unread {
         print::notice(format!("instance tags are not taken into account: {why}"));
     }
-    Ok(())
+    Ok(partition)
 }
 
 fn show(args: &Args, settings: &Settings) {

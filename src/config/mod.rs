@@ -3,6 +3,7 @@
 mod check;
 mod choices;
 pub mod duration;
+pub mod iam;
 pub mod schema;
 pub mod secret;
 pub mod settings;

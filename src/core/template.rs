@@ -187,6 +187,16 @@ impl Template {
         domain.parse().ok().filter(|domain: &Name| domain.labels().count() > 0)
     }
 
+    /// The names that it can give, with `*` for each placeholder.
+    #[must_use]
+    pub fn pattern(&self) -> String {
+        let parts = self.parts.iter().map(|part| match part {
+            Part::Literal(literal) => literal.as_str(),
+            Part::Tag(_) | Part::Fact(_) => "*",
+        });
+        parts.collect::<String>().trim_end_matches('.').to_owned()
+    }
+
     /// The name that `facts` give.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ mod credentials;
 mod doctor;
 mod golden;
 mod hooks;
+mod iam;
 mod imds;
 mod localstack;
 mod names;

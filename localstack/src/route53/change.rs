@@ -1,15 +1,22 @@
 //! `ChangeResourceRecordSets` and `GetChange`.
 
-use std::time::{Instant, SystemTime};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Instant, SystemTime},
+};
 
 use crate::{
     clock::iso8601,
+    name,
     rest_error::Error,
     world::{State, Submitted},
     xml::Xml,
 };
 
-use super::{Reply, no_such_zone, record, request::Batch};
+use super::{
+    Reply, no_such_zone, record,
+    request::{Batch, Change},
+};
 
 /// `ChangeResourceRecordSets`.
 pub(super) fn change(state: &mut State, zone_id: &str, text: &str) -> Result<Reply, Error> {
@@ -28,6 +35,23 @@ pub(super) fn change(state: &mut State, zone_id: &str, text: &str) -> Result<Rep
     changes.busy.insert(zone_id.to_owned(), now + changes.window);
     let info = submit(state, batch.comment);
     Ok(Reply::ok("ChangeResourceRecordSetsResponse", move |xml| info.write(xml)))
+}
+
+/// The condition keys of the call (Route 53 Developer Guide, "Using IAM policy conditions for fine-grained access control"):
+/// names in lower case without the last dot, what is not `a-z 0-9 - _ .` as an octal escape.
+pub(super) fn condition_keys(batch: &Batch) -> BTreeMap<&'static str, BTreeSet<String>> {
+    let keys = |of: fn(&Change) -> String| batch.changes.iter().map(of).collect();
+    BTreeMap::from([
+        ("route53:ChangeResourceRecordSetsActions", keys(|it| it.action.name().to_owned())),
+        (
+            "route53:ChangeResourceRecordSetsNormalizedRecordNames",
+            keys(|it| {
+                let name = name::canonical(&it.record.name).unwrap_or_default();
+                name.trim_end_matches('.').to_owned()
+            }),
+        ),
+        ("route53:ChangeResourceRecordSetsRecordTypes", keys(|it| it.record.kind.clone())),
+    ])
 }
 
 /// `GetChange`.
