@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::timeout;
 
-use super::{known::Known, wiring::Host};
+use super::{
+    known::Known,
+    lookup::{addresses, candidates},
+    wiring::Host,
+};
 use crate::{
     agent::resolution::{Action, Mode, Resolved},
     core::{
-        affinity::{Network, Surroundings, networks},
+        affinity::{Network, Surroundings, fits_sortlist, networks, sortlist},
         ledger::KnownSubnets,
+        servers::NameServer,
     },
     ports::{Clock as _, Failure},
     resolver::Resolvers,
@@ -51,6 +57,36 @@ pub(super) async fn near(
         outcome.failures.extend(noted.err().map(|error| Failure::of(&error)));
     }
     Some(networks(&Surroundings::of(facts, &subnets)))
+}
+
+/// What resolv.conf's `sortlist` is to say of the networks: nothing where no name is preferred, `None` where that is not known.
+///
+/// Where it cannot hold them all, the preferred names' members decide which it needs.
+pub(super) async fn sorted(
+    host: &Host<'_>,
+    known: &Known,
+    listed: &Result<Vec<NameServer>, Failure>,
+    networks: Option<&[Network]>,
+) -> Option<String> {
+    let networks = networks?;
+    let mut members = Vec::new();
+    if !fits_sortlist(networks) {
+        let last = || host.notebook.ledger().servers.map(|known| known.servers);
+        let servers = listed.as_ref().ok().cloned().or_else(last).unwrap_or_default();
+        let resolver = &known.config.resolver;
+        let names = resolver.prefer.iter().map(|name| candidates(name, &resolver.policy.search));
+        let names = names.collect::<Vec<_>>();
+        // All of them at once: a dead one before the others would cost each pass a second.
+        let looks = servers.iter().flat_map(|server| {
+            names.iter().map(async |names| addresses(&[server.address], names).await)
+        });
+        let found = join_all(looks).await;
+        members.extend(found.into_iter().flatten().flat_map(|(_, _, members)| members));
+        if members.is_empty() {
+            return None;
+        }
+    }
+    Some(sortlist(networks, &members).unwrap_or_default())
 }
 
 /// Puts the networks into gai.conf, or says what that would be.

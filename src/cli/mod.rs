@@ -8,6 +8,7 @@ mod generate;
 mod hook;
 mod known;
 mod leases;
+mod lookup;
 mod once;
 mod pass;
 mod plan;

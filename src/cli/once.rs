@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 
 use super::{
     Code,
-    affinity::{near, prefer},
+    affinity::{near, prefer, sorted},
     args::Args,
     known::{Known, Wishes},
     pass::carry_out,
@@ -27,9 +27,7 @@ use crate::{
     },
     backend::Opened,
     config::{Fallback, Manager},
-    core::{
-        affinity::sortlist, name::Name, naming::Desired, ownership::OwnerId, servers::NameServer,
-    },
+    core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
     ports::{Clock as _, Failure, InstanceDirectory, Situation as _},
     resolver::{Resolvers, health::SoaProber},
     store::managed,
@@ -335,7 +333,7 @@ pub(super) async fn resolve(
     let mut outcome = Resolved::default();
     let networks = near(host, known, mode, &mut outcome).await;
     let mut policy = known.config.resolver.policy.clone();
-    policy.sortlist = networks.as_deref().map(|networks| sortlist(networks).unwrap_or_default());
+    policy.sortlist = sorted(host, known, &listed, networks.as_deref()).await;
     let resolution = Resolution {
         listed,
         prober: &SoaProber::new(known.probe_zone()),
@@ -352,6 +350,7 @@ pub(super) async fn resolve(
     };
     let mut resolved = resolution.run(mode).await;
     prefer(resolvers, networks.as_deref(), mode, &mut resolved);
+    resolved.notices.extend(host.untold());
     resolved.notices.extend(outcome.notices);
     resolved.failures.extend(outcome.failures);
     resolved

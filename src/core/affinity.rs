@@ -146,18 +146,38 @@ pub fn order(members: &[IpAddr], here: &Surroundings) -> Vec<Member> {
     members
 }
 
-/// The value of resolv.conf's `sortlist`; `None` when no network is IPv4, the only family that it knows.
+/// The value of resolv.conf's `sortlist`; `None` when no network is IPv4, the only family that it knows. Where it cannot hold
+/// them all, those that hold none of `members` are left out first.
 ///
 /// With dotted masks: glibc reads a prefix length as an address, and gives a network without a mask that of its class.
 #[must_use]
-pub fn sortlist(networks: &[Network]) -> Option<String> {
+pub fn sortlist(networks: &[Network], members: &[IpAddr]) -> Option<String> {
+    let mut pairs = ipv4_pairs(networks);
+    let mut left_out = pairs.len().saturating_sub(MAXRESOLVSORT);
+    let holds_one = |network: &Network| members.iter().any(|member| network.cidr.contains(*member));
+    pairs.reverse();
+    pairs.retain(|network| {
+        let is_out = left_out > 0 && !holds_one(network);
+        left_out -= usize::from(is_out);
+        !is_out
+    });
+    let pairs = pairs.iter().rev().take(MAXRESOLVSORT);
+    let pairs = pairs.map(|Network { cidr, .. }| format!("{}/{}", cidr.network(), cidr.netmask()));
+    let pairs = pairs.collect::<Vec<_>>();
+    (!pairs.is_empty()).then(|| pairs.join(" "))
+}
+
+/// Whether `sortlist` can hold them all.
+#[must_use]
+pub fn fits_sortlist(networks: &[Network]) -> bool {
+    ipv4_pairs(networks).len() <= MAXRESOLVSORT
+}
+
+fn ipv4_pairs(networks: &[Network]) -> Vec<Network> {
     let ipv4 = networks.iter().filter(|network| network.cidr.network().is_ipv4());
     let (own, around): (Vec<_>, Vec<_>) =
         ipv4.partition(|network| network.nearness == Nearness::ThisHost);
-    let pairs = own.into_iter().take(MOST_OWN).chain(around);
-    let pairs = pairs.map(|Network { cidr, .. }| format!("{}/{}", cidr.network(), cidr.netmask()));
-    let pairs = pairs.take(MAXRESOLVSORT).collect::<Vec<_>>();
-    (!pairs.is_empty()).then(|| pairs.join(" "))
+    own.into_iter().take(MOST_OWN).chain(around).copied().collect()
 }
 
 fn place(address: IpAddr, here: &Surroundings, networks: &[Network]) -> Member {
@@ -346,20 +366,30 @@ mod tests {
     #[test]
     fn the_sortlist_is_ipv4_with_dotted_masks_nearest_first_and_at_most_ten() {
         assert_eq!(
-            sortlist(&networks(&here("i-1"))).unwrap(),
+            sortlist(&networks(&here("i-1")), &[]).unwrap(),
             "10.0.1.7/255.255.255.255 10.0.1.0/255.255.255.0 10.0.4.0/255.255.255.0 10.0.0.0/255.255.0.0"
         );
         let ipv6_only =
             Surroundings { subnets: blocks("2001:db8::/64"), ..Surroundings::default() };
-        assert_eq!(sortlist(&networks(&ipv6_only)), None);
-        assert_eq!(sortlist(&[]), None);
+        assert_eq!(sortlist(&networks(&ipv6_only), &[]), None);
+        assert_eq!(sortlist(&[], &[]), None);
         let zone = (1..20).map(|n| format!("10.0.{}.0/25", n * 2).parse().unwrap()).collect();
-        let list = sortlist(&networks(&Surroundings { zone, ..here("i-1") })).unwrap();
+        let crowded = networks(&Surroundings { zone, ..here("i-1") });
+        assert!(!fits_sortlist(&crowded) && fits_sortlist(&networks(&here("i-1"))));
+        let list = sortlist(&crowded, &[]).unwrap();
         assert_eq!(list.split(' ').count(), 10);
         assert!(list.starts_with("10.0.1.7/255.255.255.255 10.0.1.0/255.255.255.0 "), "{list}");
         assert!(list.contains("/255.255.255.128"));
+        for member in (1..20).map(|n| IpAddr::from([10, 0, n * 2, 5])) {
+            let list = sortlist(&crowded, &[member, [10, 0, 1, 9].into(), [10, 0, 99, 1].into()]);
+            let list = list.unwrap();
+            let pairs = list.split(' ').collect::<Vec<_>>();
+            let holds = |pair: &&str| pair.starts_with(&member.to_string().replace(".5", ".0/"));
+            assert!(pairs.len() == 10 && pairs.iter().any(holds), "{member}: {list}");
+            assert_eq!((pairs[1], pairs[9]), ("10.0.1.0/255.255.255.0", "10.0.0.0/255.255.0.0"));
+        }
         let addresses = (1..50).map(|n| IpAddr::from([10, 0, 1, n * 2])).collect();
-        let list = sortlist(&networks(&Surroundings { addresses, ..here("i-1") })).unwrap();
+        let list = sortlist(&networks(&Surroundings { addresses, ..here("i-1") }), &[]).unwrap();
         assert!(list.ends_with("10.0.0.0/255.255.0.0"), "the VPC has room: {list}");
     }
 

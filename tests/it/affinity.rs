@@ -2,12 +2,16 @@
 
 use std::fs;
 
-use sandbox::{fault::Service, instance::Instance};
+use sandbox::{
+    dns::{Server, Zone},
+    fault::Service,
+    instance::Instance,
+};
 
-use crate::support::{DNS_PORT, Lab, ZONE, fleet_server};
+use crate::support::{DNS_PORT, Lab, ZONE, fleet_server, own_address};
 
 /// A host at 10.0.1.23 in us-east-1a of 10.0.0.0/16, with a subnet beside its own in its zone, and one in another.
-fn lab() -> (Lab, sandbox::dns::Server) {
+fn lab() -> (Lab, Server) {
     let lab = Lab::new();
     let server = fleet_server(Vec::new());
     lab.list_server(server.addr(), "us-east-1b");
@@ -81,6 +85,31 @@ fn nothing_is_written_unless_asked_for_and_everything_is_taken_away_again() {
     lab.once();
     lab.tagalong(&["restore"]).expect_code(0).prints(&["resolv-conf, gai.conf"]);
     assert_eq!(gai_conf(&lab), OWN);
+}
+
+#[test]
+fn a_sortlist_too_short_for_all_networks_holds_those_of_the_members() {
+    let lab = Lab::new();
+    for third in (20..60).step_by(2) {
+        let id = format!("i-{third}");
+        lab.world.put_instance(Instance::new(&id, "us-east-1a", [10, 0, third, 1].into()));
+    }
+    lab.file("root/etc/resolv.conf", "");
+    lab.resolve_only("prefer = [\"pool\"]");
+    for member in (20..60).step_by(8) {
+        let zone = Zone::new(ZONE).record(format!("pool.{ZONE}. 60 A 10.0.{member}.9"));
+        let server = Server::start(own_address(), vec![zone], Vec::new()).unwrap();
+        lab.list_server(server.addr(), "us-east-1b");
+        lab.once();
+        let list = sortlist(&lab);
+        assert_eq!(list.matches('/').count(), 10, "{list}");
+        assert!(list.contains(&format!(" 10.0.{member}.0/255.255.255.0 ")), "{member}: {list}");
+        assert!(list.ends_with(" 10.0.0.0/255.255.0.0 ;tagalong"), "{list}");
+        // Silent servers tell of no member: what was known stays.
+        server.stop();
+        lab.tagalong(&["once", "--deadline", "6s"]);
+        assert_eq!(sortlist(&lab), list);
+    }
 }
 
 #[test]

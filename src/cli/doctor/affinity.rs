@@ -19,6 +19,7 @@ use crate::{
     cli::{
         Code,
         args::Args,
+        lookup::{addresses, candidates},
         once::resolvers,
         pass::bounded,
         print,
@@ -30,16 +31,10 @@ use crate::{
         diagnosis::Readers,
         gai_conf::{GAI_CONF, GaiConf},
         name::Name,
-        rrset::{Rdata, RrType},
     },
     ports::Failure,
     resolver::Resolvers,
     store::Access,
-    sys::clock::now,
-    wire::{
-        exchange::{Peer, Timing},
-        message::{Question, Rcode, Recursion, query},
-    },
 };
 
 pub(in crate::cli) fn run(args: &Args, name: &str, limit: Duration, started: Instant) -> Code {
@@ -138,7 +133,8 @@ async fn look(
             "`tagalong doctor` says how they stand",
         )
     })?;
-    let here = facts.map(|facts| Surroundings::of(&facts, &[])).unwrap_or_default();
+    let subnets = host.notebook.ledger().subnets.map(|known| known.subnets).unwrap_or_default();
+    let here = facts.map(|facts| Surroundings::of(&facts, &subnets)).unwrap_or_default();
     let words = settings.words_of("sortlist");
     let sortlist = words.iter().filter_map(|word| Sort::of(word)).collect::<Vec<_>>();
     let gai = GaiConf::parse(&file(&args.root, GAI_CONF).unwrap_or_default());
@@ -165,52 +161,6 @@ async fn look(
         sortlist,
     };
     Ok((found, notices))
-}
-
-/// The names that a resolver would try, in its order (`ndots:1`).
-fn candidates(name: &str, search: &[String]) -> Vec<Name> {
-    let as_is = name.parse().ok();
-    let completed = search.iter().filter_map(|domain| format!("{name}.{domain}").parse().ok());
-    if name.ends_with('.') {
-        as_is.into_iter().collect()
-    } else if name.contains('.') {
-        as_is.into_iter().chain(completed).collect()
-    } else {
-        completed.chain(as_is).collect()
-    }
-}
-
-/// The addresses of the first name that has any, at the first server that answers.
-async fn addresses(
-    servers: &[SocketAddr],
-    names: &[Name],
-) -> Option<(SocketAddr, Name, Vec<IpAddr>)> {
-    for server in servers {
-        let peer = Peer { server: *server, key: None, clock: now, timing: LOOKUP };
-        for name in names {
-            let questions = [Question::Type(RrType::A), Question::Type(RrType::Aaaa)];
-            let requests = questions.iter().map(|it| query(name, *it, Recursion::Desired));
-            let requests = requests.collect::<Result<Vec<_>, _>>().ok()?;
-            let answers = peer.ask_all(&requests).await.into_iter().flatten().collect::<Vec<_>>();
-            // Silent or unwilling: the next server may tell.
-            if answers.iter().all(|it| !matches!(it.rcode, Rcode::NOERROR | Rcode::NXDOMAIN)) {
-                break;
-            }
-            // An alias's target counts as the name.
-            let values =
-                answers.iter().flat_map(|it| it.answers.values()).flat_map(|set| &set.values);
-            let addresses = values.filter_map(|value| match value {
-                Rdata::A(address) => Some(IpAddr::from(*address)),
-                Rdata::Aaaa(address) => Some(IpAddr::from(*address)),
-                _ => None,
-            });
-            let addresses = addresses.collect::<Vec<_>>();
-            if !addresses.is_empty() {
-                return Some((*server, name.clone(), addresses));
-            }
-        }
-    }
-    None
 }
 
 fn text(found: &Found) -> String {
@@ -310,5 +260,3 @@ fn json(found: &Found) -> String {
 
 const ANOTHER_ROOT: &str = "not measured under another --root";
 const FACTS_PATIENCE: Duration = Duration::from_secs(2);
-const LOOKUP: Timing =
-    Timing { retransmit: Duration::from_millis(300), limit: Duration::from_millis(1000) };
