@@ -13,8 +13,9 @@ use std::{
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::Sender;
+use zeroize::Zeroizing;
 
-use self::error::{BackendError, DirectoryError, FactError, ResolverError, StoreError};
+use self::error::{BackendError, DirectoryError, FactError, KeyError, ResolverError, StoreError};
 use crate::core::{
     affinity::Subnet,
     detect::Verdict,
@@ -82,6 +83,25 @@ pub struct Listing {
     pub servers: Vec<NameServer>,
     /// The Regions that did not tell, and why: their part of the last list stays.
     pub untold: Vec<(String, DirectoryError)>,
+}
+
+/// Gives TSIG keys as text, the way `tsig-keygen` writes them.
+#[async_trait]
+pub trait KeySource: fmt::Debug + Send + Sync {
+    /// The text; what was read before will do.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    async fn read(&self) -> Result<Zeroizing<String>, KeyError>;
+
+    /// The text as it is now.
+    ///
+    /// # Errors
+    /// It cannot be had.
+    async fn read_anew(&self) -> Result<Zeroizing<String>, KeyError>;
+
+    /// Where it is kept: `key file /etc/tagalong/tsig.key`.
+    fn place(&self) -> String;
 }
 
 /// Says what has become of instances.

@@ -1,4 +1,5 @@
-//! One endpoint for EC2, STS and Route 53, told apart as their requests differ: by path, or by `Version`.
+//! One endpoint for EC2, STS, Route 53, Parameter Store and Secrets Manager, told apart as their requests differ: by path, by
+//! target, or by `Version`.
 
 use std::{io, net::TcpListener};
 
@@ -7,11 +8,11 @@ use crate::{
     fault::Service,
     form::Form,
     http::{self, Answer, Call, Refusal, Site, Subject},
-    route53, sts,
+    route53, sts, vault,
     world::World,
 };
 
-/// Serves the three APIs on `listener` until the future is dropped.
+/// Serves the APIs on `listener` until the future is dropped.
 ///
 /// # Errors
 /// When the listener can't be handed to the runtime.
@@ -35,6 +36,10 @@ impl Site for Aws {
         let service = service(call);
         let (target, name) = match service {
             Service::Route53 => (call.path.clone(), route53::action(call).to_owned()),
+            Service::Ssm | Service::SecretsManager => {
+                let action = vault::target(call).map_or("", |(_, action)| action).to_owned();
+                (action.clone(), action)
+            }
             _ => {
                 let action = form(call).get("Action").unwrap_or_default().to_owned();
                 let region = credentials::region(&call.headers).unwrap_or_default();
@@ -48,6 +53,7 @@ impl Site for Aws {
     fn answer(&self, call: &Call) -> Answer {
         match service(call) {
             Service::Route53 => route53::answer(&self.world, call),
+            Service::Ssm | Service::SecretsManager => vault::answer(&self.world, call),
             Service::Sts => sts::answer(&self.world, call, &form(call)),
             _ => ec2::answer(&self.world, call, &form(call)),
         }
@@ -56,6 +62,7 @@ impl Site for Aws {
     fn refuse(&self, call: &Call, refusal: Refusal) -> Answer {
         match service(call) {
             Service::Route53 => route53::refuse(&self.world, refusal),
+            Service::Ssm | Service::SecretsManager => vault::refuse(refusal),
             Service::Sts => sts::refuse(&self.world, refusal),
             _ => ec2::refuse(&self.world, refusal),
         }
@@ -65,6 +72,9 @@ impl Site for Aws {
 fn service(call: &Call) -> Service {
     if call.path.starts_with(route53::PREFIX) {
         return Service::Route53;
+    }
+    if let Some((service, _)) = vault::target(call) {
+        return service;
     }
     let form = form(call);
     match (form.get("Version"), form.get("Action")) {

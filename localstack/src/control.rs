@@ -168,6 +168,8 @@ fn requests(world: &World, name_servers: &NameServers) -> Value {
         "ec2": of(Service::Ec2),
         "sts": of(Service::Sts),
         "route53": of(Service::Route53),
+        "ssm": of(Service::Ssm),
+        "secretsmanager": of(Service::SecretsManager),
         "dns": dns::requests(name_servers),
     })
 }

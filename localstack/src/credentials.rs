@@ -89,6 +89,12 @@ impl Credentials {
         issued
     }
 
+    /// The session whose access key a request names, whether or not it is good.
+    pub(crate) fn session(&self, headers: &HeaderMap) -> Option<&str> {
+        let issued = self.issued.get(scope(headers)?.next()?)?;
+        Some(&issued.session)
+    }
+
     /// Who signed a request to `service` (`ec2`, `sts` or `route53`).
     pub(crate) fn caller(&self, headers: &HeaderMap, service: &str) -> Result<Caller, Stranger> {
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -132,8 +138,13 @@ impl Credentials {
 
 /// The Region that a request is signed for.
 pub(crate) fn region(headers: &HeaderMap) -> Option<&str> {
+    scope(headers)?.nth(2)
+}
+
+/// The parts of a request's credential scope: access key, day, Region, service.
+fn scope(headers: &HeaderMap) -> Option<std::str::Split<'_, char>> {
     let authorization = headers.get("authorization")?.to_str().ok()?;
-    authorization.split("Credential=").nth(1)?.split('/').nth(2)
+    Some(authorization.split("Credential=").nth(1)?.split('/'))
 }
 
 /// `length` letters and digits that nobody can guess.

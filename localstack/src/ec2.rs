@@ -4,6 +4,7 @@
 mod describe;
 mod document;
 mod filter;
+mod interfaces;
 mod life;
 mod subnets;
 mod tags;
@@ -74,6 +75,7 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
     let region = credentials::region(&call.headers).unwrap_or_default();
     let content = match action {
         Action::DescribeInstances => describe::instances(state, form, region)?,
+        Action::DescribeNetworkInterfaces => interfaces::describe(state, form, region)?,
         Action::DescribeSubnets => subnets::describe(state, form, region)?,
         Action::DescribeTags => describe::tags(state, form)?,
         Action::CreateTags => tags::create(state, form)?,
@@ -95,6 +97,7 @@ type Content = Box<dyn FnOnce(&mut Xml)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     DescribeInstances,
+    DescribeNetworkInterfaces,
     DescribeSubnets,
     DescribeTags,
     CreateTags,
@@ -108,6 +111,7 @@ impl Action {
     fn parse(name: &str) -> Option<Self> {
         Some(match name {
             "DescribeInstances" => Self::DescribeInstances,
+            "DescribeNetworkInterfaces" => Self::DescribeNetworkInterfaces,
             "DescribeSubnets" => Self::DescribeSubnets,
             "DescribeTags" => Self::DescribeTags,
             "CreateTags" => Self::CreateTags,
@@ -128,9 +132,10 @@ impl Action {
             Self::DescribeInstances if !is_narrow => {
                 ("unfiltered", Limit { burst: 50, per_second: 10 })
             }
-            Self::DescribeInstances | Self::DescribeSubnets | Self::DescribeTags => {
-                ("read", Limit { burst: 100, per_second: 20 })
-            }
+            Self::DescribeInstances
+            | Self::DescribeNetworkInterfaces
+            | Self::DescribeSubnets
+            | Self::DescribeTags => ("read", Limit { burst: 100, per_second: 20 }),
             Self::CreateTags | Self::DeleteTags => ("tags", Limit { burst: 100, per_second: 10 }),
             Self::StartInstances | Self::StopInstances | Self::TerminateInstances => {
                 ("write", Limit { burst: 50, per_second: 5 })

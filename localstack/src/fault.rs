@@ -20,6 +20,10 @@ pub enum Service {
     Sts,
     /// The Route 53 REST API.
     Route53,
+    /// Systems Manager's Parameter Store.
+    Ssm,
+    /// Secrets Manager.
+    SecretsManager,
     /// The authoritative DNS servers (all of them; each server also has a switch of its own).
     Dns,
 }
@@ -42,7 +46,7 @@ pub struct Fault {
     pub requests: Option<u32>,
     /// Reaches these requests only, and counts no others: IMDS paths that begin so behind the version
     /// (`meta-data/tags/`), calls of this action of EC2, STS or Route 53 (`DescribeInstances`), in one Region where one is
-    /// named (`DescribeInstances@eu-west-1`; Route 53 has none). DNS has neither.
+    /// named (`DescribeInstances@eu-west-1`; Route 53 has none), DNS messages of this opcode (`UPDATE`, `QUERY`).
     pub only: Option<String>,
     /// Lets this many requests through first.
     pub skip: u32,

@@ -142,7 +142,7 @@ async fn respond<S: Site>(
     let Some(Subject { service, target, name }) = site.subject(&call) else {
         return Ok(write(site.answer(&call), false));
     };
-    let ticket = site.world().state().note(service, call.method.as_str(), target);
+    let ticket = site.world().state().note(service, &call, target);
     let fault = site.world().faults().meet(service, &name);
     if fault.delay_ms > 0 {
         tokio::time::sleep(fault.delay()).await;

@@ -1,7 +1,7 @@
 //! An EC2 instance and its network interfaces, as IMDS and `DescribeInstances` both show them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
@@ -139,6 +139,16 @@ impl Instance {
         self
     }
 
+    /// With an Elastic address for its primary private one.
+    #[must_use]
+    pub fn elastic_ipv4(self, elastic: Ipv4Addr) -> Self {
+        let mut instance = self.public_ipv4(elastic);
+        if let Some(primary) = instance.interfaces.first_mut() {
+            primary.elastic_ipv4s.insert(elastic);
+        }
+        instance
+    }
+
     /// With a further interface; its device number is the next free one.
     #[must_use]
     pub fn interface(mut self, interface: Interface) -> Self {
@@ -205,10 +215,14 @@ pub struct Interface {
     pub ipv6s: Vec<Ipv6Addr>,
     /// Public address to the private one that it is associated with.
     pub public_ipv4s: BTreeMap<Ipv4Addr, Ipv4Addr>,
+    /// Those of them that are Elastic.
+    pub elastic_ipv4s: BTreeSet<Ipv4Addr>,
     /// The subnet's IPv6 blocks.
     pub subnet_ipv6_cidrs: Vec<String>,
     /// The VPC's IPv6 blocks.
     pub vpc_ipv6_cidrs: Vec<String>,
+    /// Its own tags, which IMDS never shows.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Interface {
@@ -226,8 +240,10 @@ impl Interface {
             private_ipv4s: vec![ipv4],
             ipv6s: Vec::new(),
             public_ipv4s: BTreeMap::new(),
+            elastic_ipv4s: BTreeSet::new(),
             subnet_ipv6_cidrs: Vec::new(),
             vpc_ipv6_cidrs: Vec::new(),
+            tags: BTreeMap::new(),
         }
     }
 }
@@ -250,9 +266,13 @@ struct Sketch {
     #[serde(default)]
     public_ipv4s: BTreeMap<Ipv4Addr, Ipv4Addr>,
     #[serde(default)]
+    elastic_ipv4s: BTreeSet<Ipv4Addr>,
+    #[serde(default)]
     subnet_ipv6_cidrs: Vec<String>,
     #[serde(default)]
     vpc_ipv6_cidrs: Vec<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
 }
 
 impl From<Sketch> for Interface {
@@ -269,8 +289,10 @@ impl From<Sketch> for Interface {
             private_ipv4s: sketch.private_ipv4s,
             ipv6s: sketch.ipv6s,
             public_ipv4s: sketch.public_ipv4s,
+            elastic_ipv4s: sketch.elastic_ipv4s,
             subnet_ipv6_cidrs: sketch.subnet_ipv6_cidrs,
             vpc_ipv6_cidrs: sketch.vpc_ipv6_cidrs,
+            tags: sketch.tags,
         }
     }
 }

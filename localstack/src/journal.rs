@@ -13,6 +13,8 @@ pub struct Request {
     pub method: String,
     /// The path; for EC2 and STS the `Action`.
     pub target: String,
+    /// The session whose credentials signed it: of an instance's role, the instance id.
+    pub session: Option<String>,
     /// The status that it was answered with; `None` while it waits, and for ever when it was dropped.
     pub status: Option<u16>,
 }
@@ -30,13 +32,24 @@ pub(crate) struct Journal {
 pub(crate) struct Ticket(u64);
 
 impl Journal {
-    pub(crate) fn note(&mut self, service: Service, method: &str, target: String) -> Ticket {
+    pub(crate) fn note(
+        &mut self,
+        service: Service,
+        method: &str,
+        target: String,
+        session: Option<String>,
+    ) -> Ticket {
         if self.entries.len() == CAPACITY {
             self.entries.pop_front();
             self.first += 1;
         }
-        let request =
-            Request { at: Instant::now(), method: method.to_owned(), target, status: None };
+        let request = Request {
+            at: Instant::now(),
+            method: method.to_owned(),
+            target,
+            session,
+            status: None,
+        };
         self.entries.push_back((service, request));
         Ticket(self.first + self.entries.len() as u64 - 1)
     }
@@ -73,10 +86,10 @@ mod tests {
     #[test]
     fn the_oldest_requests_give_way_and_statuses_still_find_their_entry() {
         let mut journal = Journal::default();
-        let first = journal.note(Service::Imds, "GET", "/first".into());
+        let first = journal.note(Service::Imds, "GET", "/first".into(), None);
         let mut last = first;
         for _ in 0..CAPACITY {
-            last = journal.note(Service::Imds, "GET", "/later".into());
+            last = journal.note(Service::Imds, "GET", "/later".into(), None);
         }
         journal.settle(first, 500);
         journal.settle(last, 200);

@@ -1,7 +1,8 @@
 //! Stand-ins for everything that tagalong talks to, so that it runs, is tested and is demonstrated without AWS.
 //!
 //! Reading order: `world` (the account's state) with `instance` and `zone`, `fault` (what can be made to go wrong),
-//! `http` (the plumbing), `imds`, `ec2`, `sts`, `route53` (each one service), `aws` (one endpoint for the three APIs),
+//! `http` (the plumbing), `imds`, `ec2`, `sts`, `route53`, `vault` (each one service or two), `policy` (who may do what), `aws`
+//! (one endpoint for the APIs),
 //! `dns` (authoritative server with RFC 2136 and TSIG), `black_hole`, `name_servers` (both, by address), `control` (change
 //! all of it over HTTP while it runs), `running` (everything on a thread of its own), `state_file` (what the program
 //! begins with).
@@ -34,4 +35,5 @@ mod port;
 mod rest_error;
 mod route53;
 mod sts;
+mod vault;
 mod xml;

@@ -48,6 +48,8 @@ enum Operator {
     AllEqual,
     #[serde(rename = "ForAllValues:StringLike")]
     AllLike,
+    #[serde(rename = "StringLike")]
+    Like,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -97,12 +99,15 @@ impl Statement {
 }
 
 impl Operator {
-    /// A key that the call does not have has no value that could be wrong.
+    /// Of a set, a key that the call does not have has no value that could be wrong.
     fn holds(self, values: Option<&BTreeSet<String>>, words: &Words) -> bool {
+        if self == Self::Like && values.is_none() {
+            return false;
+        }
         values.into_iter().flatten().all(|value| {
             words.any(|word| match self {
                 Self::AllEqual => word == value,
-                Self::AllLike => matches(word, value),
+                Self::AllLike | Self::Like => matches(word, value),
             })
         })
     }

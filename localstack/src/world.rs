@@ -14,6 +14,7 @@ use crate::{
     bucket::{Bucket, Limit},
     credentials::Credentials,
     fault::{Faults, Service},
+    http::Call,
     instance::Instance,
     journal::{Journal, Request, Ticket},
     policy::{Policy, Wish},
@@ -181,6 +182,17 @@ impl World {
         Ok(())
     }
 
+    /// Keeps a parameter of Parameter Store, of type `SecureString`, under its name.
+    pub fn put_parameter(&self, name: &str, value: &str) {
+        let key = (Service::Ssm, name.trim_start_matches('/').to_owned());
+        self.state().vault.insert(key, value.to_owned());
+    }
+
+    /// Keeps a secret of Secrets Manager under its name.
+    pub fn put_secret(&self, name: &str, text: &str) {
+        self.state().vault.insert((Service::SecretsManager, name.to_owned()), text.to_owned());
+    }
+
     /// Makes IMDS refuse every token that it has given out.
     pub fn expire_tokens(&self) {
         self.state().tokens.clear();
@@ -246,6 +258,8 @@ pub(crate) struct State {
     pub(crate) hop_limit: u8,
     denied: BTreeSet<String>,
     policy: Option<Policy>,
+    /// Parameters and secrets, by who keeps them and by name.
+    pub(crate) vault: BTreeMap<(Service, String), String>,
     is_unthrottled: bool,
     buckets: HashMap<String, Bucket>,
     journal: Journal,
@@ -295,6 +309,7 @@ impl Default for State {
             hop_limit: 1,
             denied: BTreeSet::new(),
             policy: None,
+            vault: BTreeMap::new(),
             is_unthrottled: false,
             buckets: HashMap::new(),
             journal: Journal::default(),
@@ -333,8 +348,9 @@ impl State {
         format!("00000000-0000-4000-8000-{:012x}", self.next_serial())
     }
 
-    pub(crate) fn note(&mut self, service: Service, method: &str, target: String) -> Ticket {
-        self.journal.note(service, method, target)
+    pub(crate) fn note(&mut self, service: Service, call: &Call, target: String) -> Ticket {
+        let session = self.credentials.session(&call.headers).map(str::to_owned);
+        self.journal.note(service, call.method.as_str(), target, session)
     }
 
     pub(crate) fn settle(&mut self, ticket: Ticket, status: u16) {

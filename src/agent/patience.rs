@@ -11,6 +11,7 @@ use crate::ports::{Clock, Disposition, Failure, Situation};
 pub struct Patience {
     /// When it is over.
     pub deadline: Instant,
+    begun: Instant,
     /// How often the wait has doubled.
     tries: u32,
 }
@@ -19,12 +20,13 @@ impl Patience {
     /// Patience until `deadline`.
     #[must_use]
     pub fn until(deadline: Instant) -> Self {
-        Self { deadline, tries: 0 }
+        Self { deadline, begun: Instant::now(), tries: 0 }
     }
 
     /// Waits before the next try; `false` when there is no time for one.
     pub async fn wait(&mut self, at_least: Duration, clock: &dyn Clock) -> bool {
-        let spread = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
+        let longest = LONGEST.max(self.begun.elapsed() / PART);
+        let spread = FIRST.saturating_mul(1 << self.tries.min(20)).min(longest);
         self.tries += 1;
         let wait = at_least + spread.mul_f64(clock.jitter());
         if Instant::now() + wait >= self.deadline {
@@ -77,3 +79,5 @@ pub fn out_of_time(who: &str) -> Failure {
 
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
+/// Who has waited long already, among many who want the same, may wait this part of it longer; the last of them is no later for it.
+const PART: u32 = 20;

@@ -13,14 +13,14 @@ use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use aws_config::SdkConfig;
 
-use self::{rfc2136::Rfc2136, route53::Route53};
+use self::{
+    rfc2136::{Keys, Rfc2136},
+    route53::Route53,
+};
 use crate::{
-    config::{
-        BackendConfig,
-        secret::{SecretError, tsig_key},
-    },
+    config::BackendConfig,
     core::name::Name,
-    ports::Backend,
+    ports::{Backend, KeySource, error::KeyError},
 };
 
 /// What backends share.
@@ -59,6 +59,13 @@ impl Opened {
         }
     }
 
+    /// Saves what calls it can, for one who publishes, and shows nobody the names of zones.
+    pub fn presume(&self) {
+        if let Self::Route53(backend) = self {
+            backend.presume();
+        }
+    }
+
     /// Zone ids to remember.
     #[must_use]
     pub fn zone_ids(&self) -> BTreeMap<String, Name> {
@@ -69,20 +76,24 @@ impl Opened {
     }
 }
 
-/// Opens the backend `name`.
+/// Opens the backend `name`, whose keys are kept at `source`.
 ///
 /// # Errors
-/// Its key cannot be used.
-pub fn open(
+/// Its keys cannot be had.
+pub async fn open(
     name: &str,
     config: &BackendConfig,
+    source: Option<Arc<dyn KeySource>>,
     around: Surroundings<'_>,
-) -> Result<Opened, SecretError> {
+) -> Result<Opened, KeyError> {
     match config {
-        BackendConfig::Rfc2136 { servers, key_file } => {
+        BackendConfig::Rfc2136 { servers, zone_keys, .. } => {
             let servers = servers.clone().unwrap_or(around.discovered);
-            let key = key_file.as_deref().map(tsig_key).transpose()?;
-            Ok(Opened::Rfc2136(Arc::new(Rfc2136::new(name, servers, key))))
+            let keys = match source {
+                Some(source) => Keys::read(source, zone_keys.clone()).await?,
+                None => Keys::none(),
+            };
+            Ok(Opened::Rfc2136(Arc::new(Rfc2136::new(name, servers, keys))))
         }
         BackendConfig::Route53 { zone_id, endpoint, sharing } => {
             let settings = route53::Settings {

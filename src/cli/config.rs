@@ -7,18 +7,20 @@ use serde::Serialize;
 use super::{
     Code,
     args::{Args, ConfigVerb},
+    doctor::keys::exposure,
     print,
     wiring::{failure_of, on_host, read},
 };
 use crate::{
+    backend::rfc2136::Keys,
     config::{
-        BackendConfig, Config, effective,
+        BackendConfig, Config, KeyPlace, effective,
         iam::Policy,
-        secret::{exposure, tsig_key},
         settings::{ConfigError, Origin, Settings},
     },
     ec2::imds::Patience,
-    ports::chain,
+    keys::file::KeyFile,
+    ports::{KeySource as _, chain},
     store::Access,
 };
 
@@ -64,18 +66,20 @@ fn iam_policy(config: &Config, partition: &str) {
     print::data(serde_json::to_string_pretty(&policy).unwrap_or_default());
 }
 
-/// What is wrong with the files of keys; what is only unwise about one is said.
+/// What is wrong with keys that are in files; what is only unwise about one is said. What AWS keeps, `doctor` looks at.
 fn key_errors(settings: &Settings, config: &Config) -> Vec<ConfigError> {
-    let key_files = config.backends.iter().filter_map(|(name, backend)| match backend {
-        BackendConfig::Rfc2136 { key_file, .. } => Some((name, key_file.as_ref()?)),
-        BackendConfig::Route53 { .. } => None,
-    });
     let mut errors = Vec::new();
-    for (backend, file) in key_files {
-        match tsig_key(file) {
-            Ok(_) => exposure(file).iter().for_each(print::notice),
+    for (backend, config) in &config.backends {
+        let BackendConfig::Rfc2136 { keys: Some(place), zone_keys, .. } = config else { continue };
+        let file = match place {
+            KeyPlace::File(path) => KeyFile::at(path),
+            KeyPlace::Credential(name) => KeyFile::credential(name),
+            KeyPlace::Parameter(_) | KeyPlace::Secret(_) => continue,
+        };
+        match file.text().and_then(|text| Keys::check(&text, zone_keys, &file.place())) {
+            Ok(()) => exposure(place).iter().for_each(print::notice),
             Err(error) => {
-                let setting = settings.get(&format!("backend.{backend}.key_file"));
+                let setting = settings.get(&format!("backend.{backend}.{}", place.word()));
                 let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
                 errors.push(ConfigError { origin, what: chain(&error).join(": ") });
             }

@@ -3,6 +3,7 @@
 
 mod affinity;
 mod aws;
+pub(super) mod keys;
 mod local;
 mod measure;
 mod resolver;
@@ -121,6 +122,7 @@ async fn examine_host(
             }
         };
         findings.extend(local::configuration(&known, host));
+        findings.extend(keys::findings(host, &known, list_until).await);
         let listed = aws::list(host, &known, list_until).await;
         findings.extend(aws::ec2(&known, listed.as_ref()));
         let listed = listed.unwrap_or_else(|| Ok(Vec::new()));

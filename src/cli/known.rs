@@ -1,6 +1,6 @@
 //! A configuration and the facts that completed it: what is wanted, who is asked for servers, what is opened.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use aws_config::SdkConfig;
 use tokio::time::Instant;
@@ -14,8 +14,9 @@ use crate::{
     backend::{self, Opened, Surroundings},
     config::{self, Config},
     core::{
+        address::AddressSelector,
         affinity::Subnet,
-        facts::{Facts, TagSource},
+        facts::{Details, Facts, TagSource, Unread},
         ledger::Ledger,
         name::Name,
         naming::{self, Desired, NamingError, desire},
@@ -23,10 +24,14 @@ use crate::{
     },
     ec2::{
         instances::Instances,
+        interfaces,
         subnets::VpcSubnets,
         tags::{Home, TaggedServers},
     },
-    ports::{Failure, Listing, ServerDirectory as _, SubnetDirectory as _},
+    ports::{
+        Disposition, Failure, KeySource, Listing, ServerDirectory as _, Situation as _,
+        SubnetDirectory as _,
+    },
     sys::clock::SystemClock,
 };
 
@@ -77,9 +82,10 @@ impl Known {
         let naming::Wishes { desired, failed } = desire(&self.config.records, facts);
         let mut wishes = Wishes { desired, ..Wishes::default() };
         for error in failed {
-            let (failure, pause) = match (&error, unread) {
-                (NamingError::MissingTag { .. }, Some(why)) => {
-                    (failure_of(why), may_pass.then_some(SLOW))
+            let (failure, pause) = match (&error, unread, &facts.details) {
+                (NamingError::MissingTag { .. }, Some(why), _)
+                | (NamingError::NoDetails { .. }, _, Details::Unread(why)) => {
+                    (failure_of(why), why.may_pass.then_some(SLOW))
                 }
                 _ => {
                     let failure = Failure::told(&error, Some(error.hint()));
@@ -144,6 +150,28 @@ impl Known {
         VpcSubnets::new(home).list().await.map_err(|error| Failure::of(&error))
     }
 
+    /// What only EC2 tells of the interfaces, where a record's addresses hang on it.
+    pub(super) async fn details(&self) -> Details {
+        let mut selectors = self.config.records.iter().flat_map(|record| &record.addresses);
+        let Some(facts) =
+            self.facts.as_ref().filter(|_| selectors.any(AddressSelector::needs_details))
+        else {
+            return Details::NotAsked;
+        };
+        let Ok(home) = self.home() else { return Details::NotAsked };
+        match interfaces::details(home, &facts.identity.instance_id).await {
+            Ok(told) => Details::Told(told),
+            Err(error) => {
+                let may_pass = matches!(
+                    error.disposition(),
+                    Disposition::Retry { .. } | Disposition::Ease { .. }
+                );
+                let Failure { texts, hints, .. } = Failure::of(&error);
+                Details::Unread(Unread { texts, hints, may_pass })
+            }
+        }
+    }
+
     /// The instances of this host's account; `None` where it is not known which that is.
     pub(super) fn instances(&self) -> Option<Instances<'_>> {
         let identity = &self.facts.as_ref()?.identity;
@@ -163,12 +191,14 @@ impl Known {
         Ok(Home { shared: &self.aws, endpoint, region, vpc_id })
     }
 
-    /// Opens a backend.
-    pub(super) fn open(
+    /// Opens a backend; its keys are waited for until the deadline.
+    pub(super) async fn open(
         &self,
         name: &str,
         discovered: &[NameServer],
         zone_ids: BTreeMap<String, Name>,
+        keys: Option<Arc<dyn KeySource>>,
+        deadline: Instant,
     ) -> Result<Opened, Failure> {
         let identity = self.facts.as_ref().map(|facts| &facts.identity);
         let config = self
@@ -177,19 +207,19 @@ impl Known {
             .get(name)
             .ok_or_else(|| Failure::told(format!("there is no backend `{name}`"), None))?;
         let region = identity.map_or("us-east-1", |identity| identity.region.as_str());
-        let around = Surroundings {
-            aws: &self.aws,
-            member: identity.map_or("", |identity| &identity.instance_id),
-            partition: identity.map_or("aws", |identity| identity.partition.as_str()),
-            vpc: self.facts.as_ref().and_then(Facts::vpc_id).map(|vpc| (region, vpc)),
-            discovered: discovered.iter().map(|server| server.address).collect(),
-            zone_ids,
-        };
-        backend::open(name, config, around).map_err(|error| Failure {
-            texts: crate::ports::chain(&error),
-            hints: Vec::new(),
-            is_throttled: false,
+        let who = keys.as_ref().map(|keys| keys.place()).unwrap_or_default();
+        insist(deadline, &SystemClock, &who, async || {
+            let around = Surroundings {
+                aws: &self.aws,
+                member: identity.map_or("", |identity| &identity.instance_id),
+                partition: identity.map_or("aws", |identity| identity.partition.as_str()),
+                vpc: self.facts.as_ref().and_then(Facts::vpc_id).map(|vpc| (region, vpc)),
+                discovered: discovered.iter().map(|server| server.address).collect(),
+                zone_ids: zone_ids.clone(),
+            };
+            backend::open(name, config, keys.clone(), around).await
         })
+        .await
     }
 
     /// Whether the configuration says which hosted zone a backend publishes in.

@@ -26,6 +26,11 @@ impl Leases {
         lost.filter(|address| self.addresses.has(*address) == Some(false)).collect()
     }
 
+    /// Addresses that the kernel has, and that nobody should begin to talk to.
+    pub(super) fn discouraged(&self) -> BTreeSet<IpAddr> {
+        self.addresses.discouraged()
+    }
+
     /// Leases whose address an interface has, as far as is known.
     pub(super) fn held(&self) -> impl Iterator<Item = (Lease, IpAddr)> {
         let held = self.hooks.leases().into_iter();

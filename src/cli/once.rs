@@ -240,10 +240,11 @@ async fn register_at(
     deadline: tokio::time::Instant,
     listed: Result<Vec<NameServer>, Failure>,
 ) -> Registered {
-    let (opened, notice) = match open(host, known, name, listed) {
+    let (opened, notice) = match open(host, known, name, listed, deadline).await {
         Ok(opened) => opened,
         Err(failure) => return Registered::failed(name, failure),
     };
+    opened.presume();
     let nothing = std::collections::BTreeMap::new();
     let instances = known.instances();
     let registration = Registration {
@@ -273,11 +274,12 @@ async fn register_at(
 }
 
 /// Opens a backend; one that uses discovered servers gets the list, or the last good one, and then a notice says so.
-pub(super) fn open(
+pub(super) async fn open(
     host: &Host<'_>,
     known: &Known,
     name: &str,
     listed: Result<Vec<NameServer>, Failure>,
+    deadline: tokio::time::Instant,
 ) -> Result<(Opened, Option<String>), Failure> {
     let ledger = host.notebook.ledger();
     let mut notice = None;
@@ -302,7 +304,9 @@ pub(super) fn open(
     } else {
         ledger.fresh_zones(name, SystemClock.now())
     };
-    Ok((known.open(name, &servers, zones.cloned().unwrap_or_default())?, notice))
+    let zones = zones.cloned().unwrap_or_default();
+    let opened = known.open(name, &servers, zones, host.keys(known, name), deadline).await?;
+    Ok((opened, notice))
 }
 
 /// Sets the resolver, or in [`Mode::Plan`] says what would be set.

@@ -133,7 +133,7 @@ async fn plan_of(
     listed: Result<Vec<NameServer>, Failure>,
     deadline: tokio::time::Instant,
 ) -> Result<Planned, Failure> {
-    let (opened, notice) = open(host, known, name, listed)?;
+    let (opened, notice) = open(host, known, name, listed, deadline).await?;
     let nothing = BTreeMap::new();
     let instances = known.instances();
     let registration = Registration {

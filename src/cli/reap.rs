@@ -94,7 +94,8 @@ async fn reap(
     for name in backends(&known, &wishes.desired, host.notebook) {
         let needs_list = known.needs_discovery(&name);
         let listed = if needs_list { host.servers(&known, deadline).await } else { Ok(Vec::new()) };
-        let opened = open(host, &known, &name, listed).map_err(|failure| vec![failure])?.0;
+        let opened = open(host, &known, &name, listed, deadline).await;
+        let (opened, _) = opened.map_err(|failure| vec![failure])?;
         let reaping = Reaping {
             us: &us,
             backend: opened.port(),

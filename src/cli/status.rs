@@ -1,6 +1,8 @@
 //! `tagalong status`: what is published, which servers are in use and which are silent, who owns the resolver, how old the
 //! inputs are. It reads the memory and the resolver, probes the servers, and changes nothing.
 
+mod zones;
+
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -29,6 +31,7 @@ use crate::{
 struct Status {
     instance_id: Option<String>,
     published: Vec<Published>,
+    zones: Vec<zones::Published>,
     servers: Vec<Server>,
     /// Seconds since the list of servers last changed.
     servers_age: Option<u64>,
@@ -102,10 +105,13 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
         let known = host.complete(facts.as_ref()).map_err(|errors| refused(&errors))?;
         let ledger = host.notebook.ledger();
         let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
-        let resolved = resolve(host, &known, &resolvers, Ok(listed), Mode::Plan).await;
-        Ok((ledger, resolved))
+        let (resolved, zones) = tokio::join!(
+            resolve(host, &known, &resolvers, Ok(listed), Mode::Plan),
+            zones::look(&known, &ledger)
+        );
+        Ok((ledger, resolved, zones))
     });
-    let (ledger, resolved) = match outcome {
+    let (ledger, resolved, zones) = match outcome {
         Ok((Ok(found), notices)) => {
             notices.iter().for_each(print::notice);
             found
@@ -113,7 +119,7 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
         Ok((Err(failures), _)) | Err(failures) => return failed(&failures),
     };
     let trampled = Trampled::load(&args.run_dir);
-    let status = status(&ledger, &resolved, LastPass::load(&args.run_dir), trampled);
+    let status = status(&ledger, &resolved, zones, LastPass::load(&args.run_dir), trampled);
     print::data(if args.json {
         serde_json::to_string_pretty(&status).unwrap_or_default()
     } else {
@@ -130,6 +136,7 @@ fn failed(failures: &[Failure]) -> Code {
 fn status(
     ledger: &Ledger,
     resolved: &Resolved,
+    zones: Vec<zones::Published>,
     last_pass: Option<LastPass>,
     trampled: Option<Trampled>,
 ) -> Status {
@@ -163,6 +170,7 @@ fn status(
     Status {
         instance_id: ledger.owner.as_ref().map(ToString::to_string),
         published: published.collect(),
+        zones,
         servers: usable.chain(left_out).collect(),
         servers_age: ledger.servers.as_ref().map(|known| age(known.at)),
         resolver: ResolverStatus {
@@ -205,6 +213,7 @@ fn text(status: &Status) -> String {
             one.name, one.backend, one.age
         ));
     }
+    lines.extend(status.zones.iter().map(zones::Published::text));
     for server in &status.servers {
         let used = if server.in_use { "in use" } else { "not in use" };
         lines.push(format!(

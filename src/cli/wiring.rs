@@ -1,7 +1,7 @@
 //! Adapters to journeys: what every verb that touches the outside world is made of.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -14,7 +14,7 @@ use super::{args::Args, known::Known, leases::Leases, print};
 use crate::{
     agent::{notebook::Notebook, patience::insist, report::Inputs},
     config::{
-        self, Config,
+        self, BackendConfig, Config, KeyPlace,
         settings::{ConfigError, Origin, Settings},
     },
     core::{
@@ -33,7 +33,8 @@ use crate::{
         tags::DescribeTags,
     },
     event::network::Addresses,
-    ports::{Clock as _, FactSource as _, Failure, Listing, error::FactError},
+    keys,
+    ports::{Clock as _, FactSource as _, Failure, KeySource, Listing, error::FactError},
     store::{Access, StateFile},
     sys::clock::SystemClock,
 };
@@ -60,6 +61,8 @@ pub(super) struct Host<'a> {
     inputs: Mutex<Inputs>,
     /// What the last list of servers left untold.
     untold: Mutex<Vec<String>>,
+    /// Where keys are kept, and what was read there.
+    keys: Mutex<BTreeMap<KeyPlace, Arc<dyn KeySource>>>,
 }
 
 impl<'a> Host<'a> {
@@ -75,8 +78,9 @@ impl<'a> Host<'a> {
         let imds = Arc::new(Imds::new(&endpoint, patience));
         let role = notebook.ledger().role;
         let credentials = Arc::new(InstanceCredentials::new(imds.clone(), role));
-        let (run_dir, inputs, untold) = (run_dir.to_path_buf(), Mutex::default(), Mutex::default());
-        Ok(Self { settings, notebook, imds, credentials, leases, run_dir, inputs, untold })
+        let run_dir = run_dir.to_path_buf();
+        let (inputs, untold, keys) = Default::default();
+        Ok(Self { settings, notebook, imds, credentials, leases, run_dir, inputs, untold, keys })
     }
 
     /// The facts, read again and again until they are there, or the deadline is.
@@ -107,9 +111,13 @@ impl<'a> Host<'a> {
     pub(super) async fn look(&self) -> Result<(Facts, Option<Ending>), FactError> {
         let source = self.metadata_facts(None);
         let (facts, ending) = tokio::join!(source.read(), life::ending(&self.imds));
-        let facts = Facts { lost: self.leases.lost(), ..facts? };
+        let facts = self.as_the_kernel_has_it(facts?);
         self.note_inputs(Inputs { metadata: Some(SystemClock.now()), ..Inputs::default() });
         Ok((facts, ending?))
+    }
+
+    fn as_the_kernel_has_it(&self, facts: Facts) -> Facts {
+        Facts { lost: self.leases.lost(), discouraged: self.leases.discouraged(), ..facts }
     }
 
     fn metadata_facts<'s>(&'s self, describe_tags: Option<&'s DescribeTags>) -> MetadataFacts<'s> {
@@ -135,7 +143,10 @@ impl<'a> Host<'a> {
         let source = self.metadata_facts(Some(&describe_tags));
         self.imds.prepare().await?;
         self.credentials.prefetch();
-        let facts = Facts { lost: self.leases.lost(), ..source.read().await? };
+        let mut facts = self.as_the_kernel_has_it(source.read().await?);
+        if let Ok(known) = self.complete(Some(&facts)) {
+            facts.details = known.details().await;
+        }
         // Before anything is noted: what came with a machine image is not ours.
         self.notebook.belongs_to(&OwnerId::of(&facts.identity));
         let now = Some(SystemClock.now());
@@ -176,6 +187,18 @@ impl<'a> Host<'a> {
         Ok(servers)
     }
 
+    /// Where the keys of a backend are kept: the same as before, with what it has read.
+    pub(super) fn keys(&self, known: &Known, backend: &str) -> Option<Arc<dyn KeySource>> {
+        let (place, endpoint) = match known.config.backends.get(backend)? {
+            BackendConfig::Rfc2136 { keys, endpoint, .. } => (keys.as_ref()?, endpoint.as_deref()),
+            BackendConfig::Route53 { .. } => return None,
+        };
+        let mut sources = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let source =
+            sources.entry(place.clone()).or_insert_with(|| keys::open(place, &known.aws, endpoint));
+        Some(Arc::clone(source))
+    }
+
     /// What the last list of servers left untold.
     pub(super) fn untold(&self) -> Vec<String> {
         self.untold.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -206,8 +229,13 @@ impl<'a> Host<'a> {
         let region = facts.map_or("us-east-1", |facts| facts.identity.region.as_str());
         let plain = is_plain(config.ec2_endpoint.as_deref())
             && config.backends.values().all(|backend| match backend {
-                config::BackendConfig::Route53 { endpoint, .. } => is_plain(endpoint.as_deref()),
-                config::BackendConfig::Rfc2136 { .. } => true,
+                BackendConfig::Route53 { endpoint, .. }
+                | BackendConfig::Rfc2136 {
+                    keys: Some(KeyPlace::Parameter(_) | KeyPlace::Secret(_)),
+                    endpoint,
+                    ..
+                } => is_plain(endpoint.as_deref()),
+                BackendConfig::Rfc2136 { .. } => true,
             });
         let aws = sdk_config(self.credentials.clone(), region, &config.vpc_resolver, plain);
         Ok(Known { facts: facts.cloned(), config, aws, refused })

@@ -81,7 +81,7 @@ pub(super) async fn withdraw(
     let listed = if needs_list { host.servers(&known, by).await } else { Ok(Vec::new()) };
     let nothing = BTreeMap::new();
     for name in names {
-        let (opened, notice) = match open(host, &known, &name, listed.clone()) {
+        let (opened, notice) = match open(host, &known, &name, listed.clone(), deadline).await {
             Ok(opened) => opened,
             Err(failure) => {
                 report.registered.push(Registered::failed(&name, failure));

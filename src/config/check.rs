@@ -3,14 +3,13 @@
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
     str::FromStr,
     time::Duration,
 };
 
 use super::{
     BackendConfig, Config, Discovery, Fallback, Manager, Resolver,
-    choices::{CONFLICTS, FALLBACKS, MANAGERS, OCCASIONS, SHARINGS},
+    choices::{CONFLICTS, FALLBACKS, MANAGERS, OCCASIONS},
     duration, schema,
     settings::{ConfigError, Origin, Setting, Settings, Value},
     words,
@@ -27,8 +26,8 @@ pub(super) fn config(settings: &Settings) -> Result<Config, Vec<ConfigError>> {
     if check.errors.is_empty() { Ok(config) } else { Err(check.errors) }
 }
 
-struct Check<'a> {
-    settings: &'a Settings,
+pub(super) struct Check<'a> {
+    pub(super) settings: &'a Settings,
     errors: Vec<ConfigError>,
 }
 
@@ -85,71 +84,6 @@ impl Check<'_> {
             look: self.pause("metadata.refresh"),
             withdraw: self.each_of("lifecycle.withdraw", OCCASIONS),
         }
-    }
-
-    fn backend(&mut self, name: &str) -> Option<BackendConfig> {
-        let path = |word: &str| format!("backend.{name}.{word}");
-        let kind = self.text(&path("kind"));
-        let foreign: &[&str] = match kind.as_deref() {
-            Some("rfc2136") => &["zone_id", "endpoint", "sharing"],
-            Some("route53") => &["servers", "key_file"],
-            Some(other) => {
-                self.error(
-                    &path("kind"),
-                    format!("there is no kind of backend `{other}`; there are rfc2136 and route53"),
-                );
-                return None;
-            }
-            None => {
-                self.error(
-                    &path("kind"),
-                    format!(
-                        "backend `{name}` has no `kind`; write `kind = \"rfc2136\"` or \"route53\""
-                    ),
-                );
-                return None;
-            }
-        };
-        for word in foreign {
-            let set = self.settings.get(&path(word));
-            if set.is_some_and(|setting| !matches!(setting.origin, Origin::Environment(_))) {
-                let kind = kind.as_deref().unwrap_or_default();
-                self.error(
-                    &path(word),
-                    format!("`{word}` means nothing to a backend of kind {kind}"),
-                );
-            }
-        }
-        if kind.as_deref() == Some("route53") {
-            let endpoint = self
-                .http(&path("endpoint"), &["http", "https"])
-                .or_else(|| self.http("aws.endpoint", &["http", "https"]));
-            let sharing = self.one_of(&path("sharing"), SHARINGS).unwrap_or_default();
-            let zone_id = self.text(&path("zone_id"));
-            return Some(BackendConfig::Route53 { zone_id, endpoint, sharing });
-        }
-        let servers = match self.settings.get(&path("servers")).map(|setting| &setting.value) {
-            None => None,
-            Some(Value::Text(word)) if word == "discovered" => None,
-            Some(Value::Text(word)) => {
-                self.error(
-                    &path("servers"),
-                    format!("`{word}` is neither `discovered` nor a list of addresses"),
-                );
-                None
-            }
-            Some(_) => {
-                let list = self.list(&path("servers"));
-                if list.is_empty() {
-                    self.error(&path("servers"), "the list of servers is empty; leave `servers` out to use the discovered ones");
-                }
-                Some(list.iter().filter_map(|text| self.server(&path("servers"), text)).collect())
-            }
-        };
-        Some(BackendConfig::Rfc2136 {
-            servers,
-            key_file: self.text(&path("key_file")).map(PathBuf::from),
-        })
     }
 
     fn record(
@@ -253,7 +187,7 @@ impl Check<'_> {
         }
     }
 
-    fn text(&self, path: &str) -> Option<String> {
+    pub(super) fn text(&self, path: &str) -> Option<String> {
         match self.value(path) {
             Some(Value::Text(text)) => Some(text),
             _ => None,
@@ -267,7 +201,7 @@ impl Check<'_> {
         }
     }
 
-    fn list(&self, path: &str) -> Vec<String> {
+    pub(super) fn list(&self, path: &str) -> Vec<String> {
         match self.value(path) {
             Some(Value::List(list)) => list,
             _ => Vec::new(),
@@ -295,7 +229,7 @@ impl Check<'_> {
         text.parse().map_err(|error: T::Err| self.error(path, error.to_string())).ok()
     }
 
-    fn one_of<T: Copy>(&mut self, path: &str, words: &[(&str, T)]) -> Option<T> {
+    pub(super) fn one_of<T: Copy>(&mut self, path: &str, words: &[(&str, T)]) -> Option<T> {
         let text = self.text(path)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -342,7 +276,7 @@ impl Check<'_> {
         list
     }
 
-    fn server(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
+    pub(super) fn server(&mut self, path: &str, text: &str) -> Option<SocketAddr> {
         let bare = || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         let server =
             text.parse().ok().or_else(|| bare().map(|address| SocketAddr::new(address, 53)));
@@ -352,7 +286,7 @@ impl Check<'_> {
         server
     }
 
-    fn http(&mut self, path: &str, schemes: &[&str]) -> Option<String> {
+    pub(super) fn http(&mut self, path: &str, schemes: &[&str]) -> Option<String> {
         let text = self.text(path)?;
         let rest = text
             .split_once("://")
@@ -367,7 +301,7 @@ impl Check<'_> {
         Some(text.trim_end_matches('/').to_owned())
     }
 
-    fn error(&mut self, path: &str, what: impl Into<String>) {
+    pub(super) fn error(&mut self, path: &str, what: impl Into<String>) {
         // A key that is missing has no line: its table's first key tells where it should be.
         let table = path.rsplit_once('.').map_or("", |(table, _)| table);
         let nearby = || {

@@ -80,13 +80,13 @@ prefer = ["puppet.corp.internal"]
     assert_eq!(config.metadata_endpoint, "http://127.0.0.1:1338");
     assert_eq!(config.records[0].reverse, Reverse::Always);
     assert_eq!(config.tags(), ["Name"]);
-    let BackendConfig::Rfc2136 { servers: Some(servers), key_file } = &config.backends["internal"]
+    let BackendConfig::Rfc2136 { servers: Some(servers), keys, .. } = &config.backends["internal"]
     else {
         panic!("{:?}", config.backends)
     };
     let servers = servers.iter().map(ToString::to_string).collect::<Vec<_>>();
     assert_eq!(servers, ["10.0.0.2:53", "10.0.1.2:5353", "[2001:db8::2]:53", "[2001:db8::3]:5353"]);
-    assert_eq!(key_file.as_deref(), Some(Path::new("/etc/tagalong/tsig.key")));
+    assert_eq!(*keys, Some(KeyPlace::File("/etc/tagalong/tsig.key".into())));
     assert!(
         matches!(&config.backends["aws"], BackendConfig::Route53 { zone_id: Some(id), .. } if id == "Z0123456789")
     );
@@ -128,6 +128,17 @@ fn what_cannot_be_is_named_with_its_place() {
     check(
         "version = 1\n[backend.b]\nkind = \"route53\"\nkey_file = \"x\"",
         "c.toml:4:1: `key_file` means nothing to a backend of kind route53",
+    );
+    let keys = |extra: &str| format!("version = 1\n[backend.b]\nkind = \"rfc2136\"\n{extra}");
+    check(
+        &keys("key_secret = \"a\"\nkey_file = \"b\""),
+        "c.toml:4:1: `key_file` is there too; keep one of them",
+    );
+    check(&keys("key_credential = \"/a\""), "c.toml:4:1: `/a` is a path");
+    check(&keys("zone_keys = [\"a b\"]"), "c.toml:4:1: `zone_keys` chooses among keys");
+    check(
+        &keys("key_parameter = \"/a\"\nzone_keys = [\"corp.internal\"]"),
+        "c.toml:5:1: `corp.internal` is not `ZONE KEY`",
     );
     check(
         "version = 1\n[backend.b]\nkind = \"rfc2136\"\nservers = [\"ns1\"]",

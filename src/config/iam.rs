@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::{BackendConfig, Config, Manager};
+use super::{BackendConfig, Config, KeyPlace, Manager};
 use crate::core::{
-    address::AddressKind,
+    address::{AddressKind, AddressSelector},
     naming::{Conflict, RecordPolicy, Reverse},
 };
 
@@ -73,6 +73,35 @@ impl Policy {
             let actions = names_zone.chain([LIST_RECORDS]).collect();
             statement.push(Statement::new(format!("Read{sid}"), actions, zones));
         }
+        for place in key_places(config) {
+            let arn = |service: &str, kind: &str, name: &str| match name.strip_prefix("arn:") {
+                Some(_) => name.to_owned(),
+                None => format!("arn:{partition}:{service}:*:*:{kind}{name}"),
+            };
+            let (action, resource, via) = match place {
+                KeyPlace::File(_) | KeyPlace::Credential(_) => continue,
+                KeyPlace::Parameter(name) => {
+                    let name = name.strip_prefix('/').unwrap_or(name);
+                    (GET_PARAMETER, arn("ssm", "parameter/", name), "ssm.*")
+                }
+                // The last part of a secret's ARN is a hyphen and six characters of Secrets Manager's own.
+                KeyPlace::Secret(id) => {
+                    let arn = arn("secretsmanager", "secret:", id);
+                    let whole = if id.starts_with("arn:") { arn } else { format!("{arn}-??????") };
+                    (GET_SECRET, whole, "secretsmanager.*")
+                }
+            };
+            let number = statement.len();
+            let actions = BTreeSet::from([action]);
+            statement.push(Statement::new(format!("ReadKey{number}"), actions, [resource]));
+            let keys = [format!("arn:{partition}:kms:*:*:key/*")];
+            let decrypt = BTreeSet::from([DECRYPT]);
+            let through = BTreeMap::from([(VIA, BTreeSet::from([via.to_owned()]))]);
+            statement.push(Statement {
+                condition: BTreeMap::from([("StringLike", through)]),
+                ..Statement::new(format!("DecryptKey{number}"), decrypt, keys)
+            });
+        }
         if finds_zones {
             let actions = BTreeSet::from([LIST_VPC_ZONES, LIST_ZONES, DESCRIBE_VPCS]);
             statement.push(Statement::new("FindZones", actions, ["*".to_owned()]));
@@ -92,6 +121,14 @@ impl Statement {
     }
 }
 
+fn key_places(config: &Config) -> BTreeSet<&KeyPlace> {
+    let places = config.backends.values().filter_map(|backend| match backend {
+        BackendConfig::Rfc2136 { keys, .. } => keys.as_ref(),
+        BackendConfig::Route53 { .. } => None,
+    });
+    places.collect()
+}
+
 /// EC2's actions, none of which can be narrowed to resources.
 fn reads(config: &Config) -> BTreeSet<&'static str> {
     let mut actions = BTreeSet::new();
@@ -105,6 +142,10 @@ fn reads(config: &Config) -> BTreeSet<&'static str> {
     }
     if sets_resolver && !config.resolver.prefer.is_empty() {
         actions.insert(DESCRIBE_SUBNETS);
+    }
+    let mut selectors = config.records.iter().flat_map(|record| &record.addresses);
+    if selectors.any(AddressSelector::needs_details) {
+        actions.insert(DESCRIBE_INTERFACES);
     }
     if !config.tags().is_empty() {
         actions.insert(DESCRIBE_TAGS);
@@ -139,9 +180,12 @@ fn patterns(record: &RecordPolicy) -> Vec<String> {
 }
 
 fn types(records: &[&RecordPolicy]) -> BTreeSet<String> {
-    let kinds = records.iter().flat_map(|record| &record.addresses).map(|selector| selector.kind());
+    let kinds = records.iter().flat_map(|record| &record.addresses).map(AddressSelector::kind);
     let types = kinds.flat_map(|kind| match kind {
-        AddressKind::PrivateIpv4 | AddressKind::PublicIpv4 | AddressKind::Secondary => &["A"][..],
+        AddressKind::PrivateIpv4
+        | AddressKind::PublicIpv4
+        | AddressKind::ElasticIpv4
+        | AddressKind::Secondary => &["A"][..],
         AddressKind::Ipv6 => &["AAAA"],
         AddressKind::Any => &["A", "AAAA"],
     });
@@ -157,6 +201,7 @@ fn reverse_names(records: &[&RecordPolicy]) -> BTreeSet<String> {
 }
 
 const DESCRIBE_INSTANCES: &str = "ec2:DescribeInstances";
+const DESCRIBE_INTERFACES: &str = "ec2:DescribeNetworkInterfaces";
 const DESCRIBE_SUBNETS: &str = "ec2:DescribeSubnets";
 const DESCRIBE_TAGS: &str = "ec2:DescribeTags";
 /// Not called: what `ListHostedZonesByVPC` needs beside its own permission.
@@ -166,6 +211,11 @@ const GET_ZONE: &str = "route53:GetHostedZone";
 const LIST_RECORDS: &str = "route53:ListResourceRecordSets";
 const LIST_VPC_ZONES: &str = "route53:ListHostedZonesByVPC";
 const LIST_ZONES: &str = "route53:ListHostedZonesByName";
+const GET_PARAMETER: &str = "ssm:GetParameter";
+const GET_SECRET: &str = "secretsmanager:GetSecretValue";
+/// Not called: what both need where the key that encrypts is one of the account's own.
+const DECRYPT: &str = "kms:Decrypt";
+const VIA: &str = "kms:ViaService";
 const CHANGES: &str = "route53:ChangeResourceRecordSetsActions";
 const CHANGED_NAMES: &str = "route53:ChangeResourceRecordSetsNormalizedRecordNames";
 const CHANGED_TYPES: &str = "route53:ChangeResourceRecordSetsRecordTypes";

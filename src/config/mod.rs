@@ -1,11 +1,11 @@
 //! The configuration: validated, and total: every value is there, and none is wrong.
 
+mod backends;
 mod check;
 mod choices;
 pub mod duration;
 pub mod iam;
 pub mod schema;
-pub mod secret;
 pub mod settings;
 mod words;
 
@@ -18,7 +18,7 @@ use std::{
 };
 
 use self::settings::{ConfigError, Origin, Setting, Settings};
-use crate::core::{naming::RecordPolicy, resolv_conf::ResolverPolicy};
+use crate::core::{name::Name, naming::RecordPolicy, resolv_conf::ResolverPolicy};
 
 /// What to do, and where.
 #[derive(Clone, Debug)]
@@ -61,8 +61,12 @@ pub enum BackendConfig {
     Rfc2136 {
         /// Whom to ask; `None` for the discovered servers.
         servers: Option<Vec<SocketAddr>>,
-        /// The TSIG key.
-        key_file: Option<PathBuf>,
+        /// Where the TSIG keys are kept; `None` where updates are not signed.
+        keys: Option<KeyPlace>,
+        /// The key's name for a zone and what is below it.
+        zone_keys: BTreeMap<Name, Name>,
+        /// The endpoint in place of AWS, for keys that AWS keeps.
+        endpoint: Option<String>,
     },
     /// Route 53.
     Route53 {
@@ -73,6 +77,32 @@ pub enum BackendConfig {
         /// How names that hosts share are written.
         sharing: Sharing,
     },
+}
+
+/// Where TSIG keys are kept.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum KeyPlace {
+    /// A file.
+    File(PathBuf),
+    /// A systemd credential.
+    Credential(String),
+    /// A parameter of Systems Manager.
+    Parameter(String),
+    /// A secret of Secrets Manager.
+    Secret(String),
+}
+
+impl KeyPlace {
+    /// The word of the backend's table that names it.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::File(_) => "key_file",
+            Self::Credential(_) => "key_credential",
+            Self::Parameter(_) => "key_parameter",
+            Self::Secret(_) => "key_secret",
+        }
+    }
 }
 
 /// How Route 53 holds a name that hosts share.
@@ -200,7 +230,7 @@ pub fn read(
         settings.set_from_environment("metadata.endpoint", MODE_VARIABLE, IPV6_ENDPOINT.to_owned());
     }
     for (variable, path) in
-        [("AWS_ENDPOINT_URL_EC2", "aws.endpoint"), ("AWS_ENDPOINT_URL", "aws.endpoint")]
+        [(ENDPOINT_OF_EC2, "aws.endpoint"), ("AWS_ENDPOINT_URL", "aws.endpoint")]
     {
         let unset = !matches!(
             settings.get("aws.endpoint"),
@@ -210,13 +240,21 @@ pub fn read(
             settings.set_from_environment(path, variable, url);
         }
     }
-    if let Some(url) = environment("AWS_ENDPOINT_URL_ROUTE_53").filter(|url| !url.is_empty()) {
-        for backend in settings.backends() {
-            settings.set_from_environment(
-                &format!("backend.{backend}.endpoint"),
-                "AWS_ENDPOINT_URL_ROUTE_53",
-                url.clone(),
-            );
+    for backend in settings.backends() {
+        let at = |word: &str| format!("backend.{backend}.{word}");
+        let is_set = |word: &str| settings.get(&at(word)).is_some();
+        let variable = match (is_set("key_parameter"), is_set("key_secret")) {
+            (true, _) => "AWS_ENDPOINT_URL_SSM",
+            (_, true) => "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+            (false, false) => "AWS_ENDPOINT_URL_ROUTE_53",
+        };
+        let general = (!is_set("endpoint")).then_some("AWS_ENDPOINT_URL");
+        let mut variables = [Some(variable), general].into_iter().flatten();
+        let named = variables.find_map(|variable| {
+            environment(variable).filter(|url| !url.is_empty()).map(|url| (variable, url))
+        });
+        if let Some((variable, url)) = named {
+            settings.set_from_environment(&at("endpoint"), variable, url);
         }
     }
     if errors.is_empty() { Ok(settings) } else { Err(errors) }
@@ -288,6 +326,7 @@ impl Config {
 const DEFAULT_FILE: &str = "/etc/tagalong/config.toml";
 const DROP_INS: &str = "/etc/tagalong/config.d";
 const ENDPOINT_VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const ENDPOINT_OF_EC2: &str = "AWS_ENDPOINT_URL_EC2";
 const MODE_VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";
 const FILE_LIMIT: u64 = 1 << 20;

@@ -82,7 +82,7 @@ pub const KEYS: &[Key] = &[
         "aws.endpoint",
         Form::Text,
         "\"http://127.0.0.1:4566\"",
-        "where EC2 and Route 53 are in place of AWS; `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL_ROUTE_53` and \
+        "where EC2, Route 53, Systems Manager and Secrets Manager are in place of AWS; `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL_ROUTE_53` and \
          `AWS_ENDPOINT_URL` in the environment win",
     ),
     key(
@@ -101,7 +101,8 @@ pub const KEYS: &[Key] = &[
         "record[].addresses",
         Form::List,
         "[\"private-ipv4\"]",
-        "private-ipv4, public-ipv4, ipv6, secondary, or a CIDR block; each may be followed by `device-index=N` or `cidr=BLOCK`",
+        "private-ipv4, public-ipv4, elastic-ipv4, ipv6, secondary, or a CIDR block, of the primary interface (a block: of all); or of those that what \
+         follows describes: `device-index=N`, `interface=ENI`, `subnet=SUBNET`, `tag:KEY=VALUE` (the interface's), `cidr=BLOCK`",
     ),
     key("record[].ttl", Form::Number, "60", "seconds"),
     unset(
@@ -141,7 +142,32 @@ pub const KEYS: &[Key] = &[
         "backend.*.key_file",
         Form::Text,
         "\"/etc/tagalong/tsig.key\"",
-        "rfc2136: the TSIG key, as `tsig-keygen` writes it; unset: updates are not signed",
+        "rfc2136: the file of the TSIG key, as `tsig-keygen` writes it; without it or one of the next three updates are not signed. Of several \
+         keys the first that the servers take signs; one that they do not take is read again, once",
+    ),
+    unset(
+        "backend.*.key_credential",
+        Form::Text,
+        "\"tsig.key\"",
+        "rfc2136: the same in a credential that systemd hands to the unit (`LoadCredentialEncrypted=tsig.key`)",
+    ),
+    unset(
+        "backend.*.key_parameter",
+        Form::Text,
+        "\"/tagalong/tsig\"",
+        "rfc2136: the same in a parameter of Systems Manager (SecureString), by name or ARN",
+    ),
+    unset(
+        "backend.*.key_secret",
+        Form::Text,
+        "\"tagalong/tsig\"",
+        "rfc2136: the same in a secret of Secrets Manager, by name or ARN, as its text",
+    ),
+    key(
+        "backend.*.zone_keys",
+        Form::List,
+        "[]",
+        "rfc2136: `\"ZONE KEY\"`: the key that signs what is about the zone and the names below it",
     ),
     unset(
         "backend.*.zone_id",
@@ -160,7 +186,7 @@ pub const KEYS: &[Key] = &[
         "backend.*.endpoint",
         Form::Text,
         "\"http://127.0.0.1:4566\"",
-        "route53: this backend's endpoint in place of AWS",
+        "this backend's endpoint in place of AWS: of Route 53, or of whoever keeps its keys",
     ),
     key(
         "discovery.tag",
@@ -364,7 +390,18 @@ mod tests {
         );
         assert_eq!(
             below("backend.x"),
-            ["kind", "servers", "key_file", "zone_id", "sharing", "endpoint"]
+            [
+                "kind",
+                "servers",
+                "key_file",
+                "key_credential",
+                "key_parameter",
+                "key_secret",
+                "zone_keys",
+                "zone_id",
+                "sharing",
+                "endpoint"
+            ]
         );
         assert!(is_table("backend") && is_table("backend.x") && !is_table("version"));
     }

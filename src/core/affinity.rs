@@ -219,7 +219,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::core::facts::{Identity, Interface, TagSource, Tags};
+    use crate::core::facts::{Details, Identity, Interface, TagSource, Tags};
 
     fn blocks(text: &str) -> Vec<Cidr> {
         text.split_ascii_whitespace().map(|block| block.parse().unwrap()).collect()
@@ -417,6 +417,8 @@ mod tests {
             interfaces: vec![interface],
             tags: Tags { source: TagSource::Unavailable, values: BTreeMap::new(), unread: None },
             lost: BTreeSet::from([IpAddr::from([10, 0, 1, 8])]),
+            discouraged: BTreeSet::new(),
+            details: Details::NotAsked,
         };
         let subnet = |block: &str, zone: &str, vpc: &str| Subnet {
             cidr: block.parse().unwrap(),

@@ -20,6 +20,31 @@ pub struct Facts {
     pub tags: Tags,
     /// Addresses that are the instance's, and that its interfaces have lost: a lease ended or was given back.
     pub lost: BTreeSet<IpAddr>,
+    /// Addresses that it has, and that nobody should begin to talk to: IPv6's deprecated and temporary ones.
+    pub discouraged: BTreeSet<IpAddr>,
+    /// What only EC2 tells of the interfaces.
+    pub details: Details,
+}
+
+/// What only EC2 tells of the interfaces; it is asked where a record's addresses hang on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Details {
+    /// Nobody asked.
+    #[default]
+    NotAsked,
+    /// By interface id.
+    Told(BTreeMap<String, Detail>),
+    /// EC2 did not tell.
+    Unread(Unread),
+}
+
+/// What only EC2 tells of an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Which of its public addresses are Elastic ones, and stay the account's.
+    pub elastic_ipv4s: BTreeSet<Ipv4Addr>,
 }
 
 /// Who the instance is: the instance identity document and `services/`.
@@ -75,7 +100,7 @@ pub struct Tags {
     pub unread: Option<Unread>,
 }
 
-/// Why tags could not be read.
+/// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
     /// The error first, then its causes.

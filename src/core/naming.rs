@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     address::{AddressKind, AddressSelector},
-    facts::{Facts, TagSource},
+    facts::{Details, Facts, TagSource},
     name::{Name, NameError},
     reason::Reason,
     rrset::Rdata,
@@ -106,6 +106,13 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
                 continue;
             }
         };
+        if policy.addresses.iter().any(AddressSelector::needs_details)
+            && !matches!(facts.details, Details::Told(_))
+        {
+            halves.push((policy.backend.as_str(), name.clone()));
+            wishes.failed.push(NamingError::NoDetails { name });
+            continue;
+        }
         let mut because = vec![Reason::Template(policy.name.to_string())];
         let mut chosen = choose(policy, facts, &mut because);
         let selected = chosen.len();
@@ -113,6 +120,9 @@ pub fn desire(policies: &[RecordPolicy], facts: &Facts) -> Wishes {
         if selected > 0 && chosen.is_empty() {
             // A name stands for no address that nobody answers at.
             continue;
+        }
+        if chosen.iter().any(|(address, _)| !facts.discouraged.contains(address)) {
+            chosen.retain(|(address, _)| !facts.discouraged.contains(address));
         }
         if chosen.is_empty() {
             halves.push((policy.backend.as_str(), name.clone()));
@@ -174,7 +184,8 @@ fn choose(policy: &RecordPolicy, facts: &Facts, because: &mut Vec<Reason>) -> Ve
                 address,
                 device_number,
             });
-            let public = selector.kind() == AddressKind::PublicIpv4;
+            let public =
+                matches!(selector.kind(), AddressKind::PublicIpv4 | AddressKind::ElasticIpv4);
             if chosen.iter().all(|(known, _)| *known != address) {
                 chosen.push((address, public));
             }
@@ -228,6 +239,11 @@ pub enum NamingError {
         placeholder: &'static str,
         /// The template.
         template: String,
+    },
+    /// What only EC2 tells of the interfaces decides, and EC2 has not told.
+    NoDetails {
+        /// The name.
+        name: Name,
     },
     /// No address of the instance matches any selector.
     NoAddress {
@@ -290,6 +306,9 @@ impl fmt::Display for NamingError {
             Self::NoFact { placeholder, template } => {
                 write!(f, "`{{{placeholder}}}` of `{template}` is not known on this instance")
             }
+            Self::NoDetails { name } => {
+                write!(f, "EC2 has not told what the addresses of {name} hang on")
+            }
             Self::NoAddress { name, selectors } => {
                 let selectors = selectors.iter().map(ToString::to_string).collect::<Vec<_>>();
                 write!(
@@ -308,7 +327,13 @@ impl NamingError {
     /// Whether waiting can help: tags, and addresses, arrive late.
     #[must_use]
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::MissingTag { .. } | Self::NoAddress { .. } | Self::NoFact { .. })
+        matches!(
+            self,
+            Self::MissingTag { .. }
+                | Self::NoDetails { .. }
+                | Self::NoAddress { .. }
+                | Self::NoFact { .. }
+        )
     }
 
     /// What the operator can do about it.
@@ -325,6 +350,7 @@ impl NamingError {
             }
             Self::BadName { .. } => "shorten the tag or the template",
             Self::NoFact { .. } => "use another placeholder",
+            Self::NoDetails { .. } => "let the instance's role call ec2:DescribeNetworkInterfaces",
             Self::NoAddress { .. } => {
                 "change the record's `addresses`, or give the instance such an address"
             }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::core::{
-    facts::{Identity, Interface, Tags},
+    facts::{Detail, Details, Identity, Interface, Tags},
     template::TemplateError as TemplateFault,
 };
 
@@ -20,6 +20,8 @@ fn facts() -> Facts {
         interfaces: vec![
             Interface {
                 device_number: 0,
+                interface_id: "eni-1".to_owned(),
+                subnet_id: "subnet-1".to_owned(),
                 local_ipv4s: vec!["10.0.1.23".parse().unwrap(), "10.0.1.24".parse().unwrap()],
                 public_ipv4s: vec!["203.0.113.7".parse().unwrap()],
                 ipv6s: vec!["2001:db8::7".parse().unwrap()],
@@ -27,11 +29,15 @@ fn facts() -> Facts {
             },
             Interface {
                 device_number: 1,
+                interface_id: "eni-2".to_owned(),
+                subnet_id: "subnet-2".to_owned(),
                 local_ipv4s: vec!["10.9.0.5".parse().unwrap(), "10.9.0.6".parse().unwrap()],
                 ..Interface::default()
             },
         ],
         lost: BTreeSet::new(),
+        discouraged: BTreeSet::new(),
+        details: Details::NotAsked,
         tags: Tags {
             source: TagSource::Metadata,
             values: BTreeMap::from([
@@ -168,11 +174,63 @@ fn addresses_are_chosen_by_kind_interface_and_block() {
     check(&["10.9.0.0/16"], &["10.9.0.5", "10.9.0.6"]);
     check(&["private-ipv4 cidr=10.0.1.24/32"], &["10.0.1.24"]);
     check(&["2001:db8::/32"], &["2001:db8::7"]);
+    check(&["subnet=subnet-2"], &["10.9.0.5"]);
+    check(&["10.0.0.0/8 interface=eni-2"], &["10.9.0.5", "10.9.0.6"]);
+    check(&["private-ipv4", "secondary subnet=subnet-2 device-index=0"], &["10.0.1.23"]);
+}
+
+#[test]
+fn what_only_ec2_knows_is_waited_for_and_stands_in_no_others_way() {
+    for selector in ["elastic-ipv4", "tag:role=db", "secondary tag:role"] {
+        let policies = [policy("h.x", &["private-ipv4", selector]), policy("o.x", &["ipv6"])];
+        let Wishes { desired, failed } = desire(&policies, &facts());
+        assert_eq!(lines(&desired), ["internal o.x. 60 AAAA 2001:db8::7"]);
+        assert_eq!(failed, [NamingError::NoDetails { name: "h.x".parse().unwrap() }]);
+        assert!(failed[0].may_pass());
+    }
+    let tags = BTreeMap::from([("role".to_owned(), "db".to_owned())]);
+    let elastic_ipv4s = BTreeSet::from(["203.0.113.7".parse().unwrap()]);
+    let details = Details::Told(BTreeMap::from([
+        ("eni-1".to_owned(), Detail { elastic_ipv4s, ..Detail::default() }),
+        ("eni-2".to_owned(), Detail { tags, ..Detail::default() }),
+    ]));
+    let facts = Facts { details, ..facts() };
+    let check = |selector: &str, expect: &str| {
+        let desired = desire(&[policy("h.x", &[selector])], &facts).desired;
+        assert_eq!(lines(&desired), [format!("internal h.x. 60 A {expect}")], "{selector}");
+    };
+    check("elastic-ipv4", "203.0.113.7");
+    check("tag:role=db", "10.9.0.5");
+    check("secondary tag:role", "10.9.0.6");
+    for selector in ["elastic-ipv4 device-index=1", "tag:role=web", "tag:rol"] {
+        let failed = desire(&[policy("h.x", &[selector])], &facts).failed;
+        assert!(matches!(failed[..], [NamingError::NoAddress { .. }]), "{selector}: {failed:?}");
+    }
+}
+
+#[test]
+fn addresses_that_nobody_should_begin_to_talk_to_are_left_out_unless_there_is_no_other() {
+    let facts = Facts { discouraged: BTreeSet::from(["2001:db8::7".parse().unwrap()]), ..facts() };
+    let check = |selectors: &[&str], expect: &str| {
+        let desired = desire(&[policy("h.x", selectors)], &facts).desired;
+        assert_eq!(lines(&desired), [format!("internal h.x. 60 {expect}")]);
+    };
+    check(&["private-ipv4", "ipv6"], "A 10.0.1.23");
+    check(&["ipv6"], "AAAA 2001:db8::7");
 }
 
 #[test]
 fn a_selector_that_says_nothing_is_refused() {
-    for text in ["", "ipv5", "private-ipv4 nic=1", "device-index=x", "10.0.0.0/40"] {
+    for text in [
+        "",
+        "ipv5",
+        "private-ipv4 nic=1",
+        "device-index=x",
+        "10.0.0.0/40",
+        "tag:",
+        "subnet=eni-1",
+        "interface=eth0",
+    ] {
         assert!(text.parse::<AddressSelector>().is_err(), "{text}");
     }
 }

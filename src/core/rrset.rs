@@ -21,6 +21,8 @@ pub enum RrType {
     Txt,
     /// RFC 1035 section 3.3.1; excludes every other type at its name.
     Cname,
+    /// RFC 1035 section 3.3.11.
+    Ns,
     /// RFC 4701: the marker of ISC's DHCP servers and Kea.
     Dhcid,
     /// Any other type, by number: never written, but it makes a name somebody's.
@@ -35,6 +37,7 @@ impl fmt::Display for RrType {
             Self::Ptr => f.pad("PTR"),
             Self::Txt => f.pad("TXT"),
             Self::Cname => f.pad("CNAME"),
+            Self::Ns => f.pad("NS"),
             Self::Dhcid => f.pad("DHCID"),
             Self::Other(number) => f.pad(&format!("TYPE{number}")),
         }
@@ -54,6 +57,8 @@ pub enum Rdata {
     Txt(Vec<Vec<u8>>),
     /// The name that this one is an alias of.
     Cname(Name),
+    /// A server of the zone that begins here.
+    Ns(Name),
     /// Data of another type, as it stands on the wire (RFC 3597).
     Other {
         /// The type's number.
@@ -92,6 +97,7 @@ impl Rdata {
             Self::Ptr(_) => RrType::Ptr,
             Self::Txt(_) => RrType::Txt,
             Self::Cname(_) => RrType::Cname,
+            Self::Ns(_) => RrType::Ns,
             Self::Other { rtype: 49, .. } => RrType::Dhcid,
             Self::Other { rtype, .. } => RrType::Other(*rtype),
         }
@@ -103,7 +109,7 @@ impl fmt::Display for Rdata {
         match self {
             Self::A(address) => address.fmt(f),
             Self::Aaaa(address) => address.fmt(f),
-            Self::Ptr(name) | Self::Cname(name) => name.fmt(f),
+            Self::Ptr(name) | Self::Cname(name) | Self::Ns(name) => name.fmt(f),
             Self::Txt(strings) => f.write_str(&presentation(strings)),
             Self::Other { octets, .. } => {
                 write!(f, "\\# {} ", octets.len())?;

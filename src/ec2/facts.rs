@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::settings::TAG_PREFIX,
-    core::facts::{Cidr, Facts, Identity, Interface, TagSource, Tags, Unread},
+    core::facts::{Cidr, Details, Facts, Identity, Interface, TagSource, Tags, Unread},
     ports::{
         Disposition, FactSource, Failure, Situation as _,
         error::{DirectoryError, FactError},
@@ -80,7 +80,15 @@ impl FactSource for MetadataFacts<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         interfaces.sort_by_key(|interface| interface.device_number);
         let tags = self.tags(&identity, &listed_tags, &known).await;
-        Ok(Facts { identity, hostname: hostname(), interfaces, tags, lost: BTreeSet::new() })
+        Ok(Facts {
+            identity,
+            hostname: hostname(),
+            interfaces,
+            tags,
+            lost: BTreeSet::new(),
+            discouraged: BTreeSet::new(),
+            details: Details::NotAsked,
+        })
     }
 }
 

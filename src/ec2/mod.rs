@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod facts;
 pub mod imds;
 pub mod instances;
+pub mod interfaces;
 pub mod life;
 pub mod subnets;
 pub mod tags;

@@ -12,7 +12,7 @@ use std::{
 use async_trait::async_trait;
 use netlink_packet_core::{NetlinkBuffer, Parseable as _};
 use netlink_packet_route::{
-    address::{AddressAttribute, AddressMessage},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage},
     link::{LinkFlags, LinkHeader},
 };
 use rustix::{
@@ -28,7 +28,15 @@ use crate::{core::event::Event, ports::EventSource, sys::ready::waitable};
 
 /// The addresses that the kernel has now; nothing while that is not known.
 #[derive(Clone, Debug, Default)]
-pub struct Addresses(Arc<Mutex<Option<BTreeSet<IpAddr>>>>);
+pub struct Addresses(Arc<Mutex<Option<BTreeMap<IpAddr, Use>>>>);
+
+/// What the kernel makes of an address of its own (RFC 4862 section 2, RFC 8981).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// It is kept for what goes on with it; nothing new is to begin.
+    Discouraged,
+    Preferred,
+}
 
 impl Addresses {
     /// Those of this moment, for whoever does not stay.
@@ -44,10 +52,18 @@ impl Addresses {
     #[must_use]
     pub fn has(&self, address: IpAddr) -> Option<bool> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().map(|known| known.contains(&address))
+        known.as_ref().map(|known| known.contains_key(&address))
     }
 
-    fn set(&self, addresses: Option<BTreeSet<IpAddr>>) {
+    /// Those that nobody should begin to talk to: deprecated and temporary ones, and those that another host has too.
+    #[must_use]
+    pub fn discouraged(&self) -> BTreeSet<IpAddr> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.iter().flatten().filter(|(_, made)| **made == Use::Discouraged);
+        known.map(|(address, _)| *address).collect()
+    }
+
+    fn set(&self, addresses: Option<BTreeMap<IpAddr, Use>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 }
@@ -115,7 +131,7 @@ impl EventSource for Network {
 #[derive(Debug, Default)]
 struct Known {
     /// By the number of their link.
-    addresses: BTreeSet<(u32, IpAddr)>,
+    addresses: BTreeMap<(u32, IpAddr), Use>,
     links: BTreeMap<u32, LinkFlags>,
     /// Whether the list that was asked for has come to its end.
     listed: bool,
@@ -158,7 +174,12 @@ impl Known {
         }
         let Some(address) = address.filter(is_of_interest) else { return false };
         let key = (message.header.index, address);
-        if is_new { self.addresses.insert(key) } else { self.addresses.remove(&key) }
+        if !is_new {
+            return self.addresses.remove(&key).is_some();
+        }
+        let is_discouraged = address.is_ipv6() && message.header.flags.intersects(DISCOURAGED);
+        let made = if is_discouraged { Use::Discouraged } else { Use::Preferred };
+        self.addresses.insert(key, made) != Some(made)
     }
 
     fn learn_link(&mut self, payload: &[u8], is_new: bool) -> bool {
@@ -171,8 +192,14 @@ impl Known {
         }
     }
 
-    fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.addresses.iter().map(|(_, address)| *address).collect()
+    /// Each address once; one on several links as the best of them has it.
+    fn addresses(&self) -> BTreeMap<IpAddr, Use> {
+        let mut addresses = BTreeMap::new();
+        for ((_, address), made) in &self.addresses {
+            let best = addresses.entry(*address).or_insert(*made);
+            *best = (*best).max(*made);
+        }
+        addresses
     }
 }
 
@@ -196,7 +223,7 @@ fn open(groups: u32) -> io::Result<OwnedFd> {
 }
 
 /// The kernel answers before `send` returns, and goes on with each message that is taken: it is never waited for.
-fn list() -> io::Result<BTreeSet<IpAddr>> {
+fn list() -> io::Result<BTreeMap<IpAddr, Use>> {
     let socket = open(0)?;
     request_addresses(&socket)?;
     let mut known = Known::default();
@@ -219,6 +246,10 @@ fn request_addresses(socket: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// What `SECONDARY` is for IPv4, is `TEMPORARY` for IPv6 (`linux/if_addr.h`).
+const DISCOURAGED: AddressHeaderFlags = AddressHeaderFlags::Deprecated
+    .union(AddressHeaderFlags::Secondary)
+    .union(AddressHeaderFlags::Dadfailed);
 /// `RTMGRP_LINK`, `RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR`
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 const DONE: u16 = 3;

@@ -1,10 +1,11 @@
 //! What can go wrong in the outside world: one error for each port, whose variants are situations.
 
 pub mod backend;
+pub mod key;
 
 use std::{error::Error, time::Duration};
 
-pub use self::backend::BackendError;
+pub use self::{backend::BackendError, key::KeyError};
 use super::{Disposition, Situation};
 use crate::core::detect::Owner;
 

@@ -90,15 +90,32 @@ impl fmt::Debug for TsigKey {
     }
 }
 
-/// Why a key file cannot be used. No variant holds any of the secret.
+/// The keys of one text, in its order.
+#[derive(Clone, Debug)]
+pub struct Keyring(Vec<TsigKey>);
+
+impl Keyring {
+    /// The keys, first those that are to be tried first.
+    pub fn iter(&self) -> impl Iterator<Item = &TsigKey> {
+        self.0.iter()
+    }
+
+    /// The key of this name.
+    #[must_use]
+    pub fn get(&self, name: &Name) -> Option<&TsigKey> {
+        self.iter().find(|key| key.name == *name)
+    }
+}
+
+/// Why a text of keys cannot be used. No variant holds any of the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyFileError {
+pub enum KeyTextError {
     /// There is no `key` statement.
     #[error("no `key \"NAME\" {{ … }};` statement, as `tsig-keygen` writes it")]
     NoKey,
-    /// There are several.
-    #[error("more than one `key` statement; keep one key in the file")]
-    SeveralKeys,
+    /// There are two of one name.
+    #[error("two `key` statements for `{0}`; keep the right one")]
+    SameName(String),
     /// The key's name is no domain name.
     #[error("the key's name `{0}` is no domain name")]
     BadName(String),
@@ -128,34 +145,36 @@ pub enum KeyFileError {
     Syntax(String),
 }
 
-impl FromStr for TsigKey {
-    type Err = KeyFileError;
+impl FromStr for Keyring {
+    type Err = KeyTextError;
 
-    /// Reads the `key` statement of named.conf's syntax, which `tsig-keygen` and `rndc-confgen` write.
-    fn from_str(text: &str) -> Result<Self, KeyFileError> {
+    /// Reads the `key` statements of named.conf's syntax, which `tsig-keygen` and `rndc-confgen` write.
+    fn from_str(text: &str) -> Result<Self, KeyTextError> {
         let tokens = tokens(text);
         let mut rest = tokens.iter().map(String::as_str);
-        let mut found = None;
+        let mut keys = Vec::<TsigKey>::new();
         while let Some(token) = rest.next() {
             if token != "key" {
                 continue;
             }
-            let name = rest.next().ok_or(KeyFileError::NoKey)?;
-            if found.replace(key_statement(name, &mut rest)?).is_some() {
-                return Err(KeyFileError::SeveralKeys);
+            let name = rest.next().ok_or(KeyTextError::NoKey)?;
+            let key = key_statement(name, &mut rest)?;
+            if keys.iter().any(|other| other.name == key.name) {
+                return Err(KeyTextError::SameName(key.name.to_string()));
             }
+            keys.push(key);
         }
-        found.ok_or(KeyFileError::NoKey)
+        if keys.is_empty() { Err(KeyTextError::NoKey) } else { Ok(Self(keys)) }
     }
 }
 
 fn key_statement<'a>(
     name: &str,
     rest: &mut impl Iterator<Item = &'a str>,
-) -> Result<TsigKey, KeyFileError> {
+) -> Result<TsigKey, KeyTextError> {
     let (mut algorithm, mut secret) = (None, None);
     if rest.next() != Some("{") {
-        return Err(KeyFileError::Syntax(name.to_owned()));
+        return Err(KeyTextError::Syntax(name.to_owned()));
     }
     loop {
         match rest.next() {
@@ -164,24 +183,24 @@ fn key_statement<'a>(
             Some("}") => break,
             Some(";") => {}
             // Not the word itself: it may be a piece of the secret.
-            _ => return Err(KeyFileError::Syntax(name.to_owned())),
+            _ => return Err(KeyTextError::Syntax(name.to_owned())),
         }
     }
-    let missing = |clause| KeyFileError::NoClause { key: name.to_owned(), clause };
+    let missing = |clause| KeyTextError::NoClause { key: name.to_owned(), clause };
     let algorithm = algorithm.ok_or_else(|| missing("algorithm"))?;
     let word = algorithm.trim_end_matches('.').to_ascii_lowercase();
     let known = Algorithm::ALL
         .into_iter()
         .find(|known| known.word() == word || known.domain().trim_end_matches('.') == word);
-    let algorithm = known.ok_or_else(|| KeyFileError::UnknownAlgorithm {
+    let algorithm = known.ok_or_else(|| KeyTextError::UnknownAlgorithm {
         key: name.to_owned(),
         algorithm: algorithm.to_owned(),
     })?;
     let secret = STANDARD.decode(secret.ok_or_else(|| missing("secret"))?);
     Ok(TsigKey {
-        name: name.parse().map_err(|_| KeyFileError::BadName(name.to_owned()))?,
+        name: name.parse().map_err(|_| KeyTextError::BadName(name.to_owned()))?,
         algorithm,
-        secret: Zeroizing::new(secret.map_err(|_| KeyFileError::BadSecret(name.to_owned()))?),
+        secret: Zeroizing::new(secret.map_err(|_| KeyTextError::BadSecret(name.to_owned()))?),
     })
 }
 
@@ -241,24 +260,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_read_as_tsig_keygen_writes_it() {
-        let key: TsigKey =
-            "# a comment\nkey \"Host-A.\" { // another\n\talgorithm hmac-sha512;\n\tsecret \"c2VjcmV0\"; /* ; */\n};\n"
-                .parse()
-                .unwrap();
+    fn keys_are_read_as_tsig_keygen_writes_them() {
+        let only = |text: &str| {
+            let keys: Keyring = text.parse().unwrap();
+            assert_eq!(keys.iter().count(), 1);
+            keys.iter().next().unwrap().clone()
+        };
+        let key = only(
+            "# a comment\nkey \"Host-A.\" { // another\n\talgorithm hmac-sha512;\n\tsecret \"c2VjcmV0\"; /* ; */\n};\n",
+        );
         assert_eq!(key.name().to_string(), "host-a.");
         assert_eq!(key.algorithm(), Algorithm::Sha512);
         assert_eq!(*key.secret, b"secret".to_vec());
         assert_eq!(format!("{key:?}"), "TsigKey(host-a. hmac-sha512 [secret])");
-        let unquoted: TsigKey =
-            "key k {secret c2VjcmV0; algorithm HMAC-MD5.SIG-ALG.REG.INT.;};".parse().unwrap();
+        let unquoted = only("key k {secret c2VjcmV0; algorithm HMAC-MD5.SIG-ALG.REG.INT.;};");
         assert_eq!(unquoted.algorithm(), Algorithm::Md5);
+        let several = "key b {secret c2VjcmV0; algorithm hmac-sha1;}; key a {secret YQ==; algorithm hmac-sha256;};";
+        let several: Keyring = several.parse().unwrap();
+        let names = several.iter().map(|key| key.name().to_string()).collect::<Vec<_>>();
+        assert_eq!(names, ["b.", "a."]);
+        let found = several.get(&"A".parse().unwrap()).unwrap();
+        assert_eq!(found.algorithm(), Algorithm::Sha256);
+        assert!(several.get(&"c".parse().unwrap()).is_none());
     }
 
     #[test]
-    fn what_is_wrong_in_a_key_file_is_named_and_its_secret_is_not() {
+    fn what_is_wrong_in_a_text_of_keys_is_named_and_its_secret_is_not() {
         let check = |text: &str, expect: &str| {
-            let error = text.parse::<TsigKey>().unwrap_err().to_string();
+            let error = text.parse::<Keyring>().unwrap_err().to_string();
             assert!(error.contains(expect), "{error}");
             assert!(!error.contains("c2Vj"), "{error}");
         };
@@ -270,6 +299,6 @@ mod tests {
         check("key \"k\" { algorithm hmac-sha256; secret \"c2Vj\"; ", "cannot be read near `k`");
         check("key \"k\" { algorithm hmac-sha256; secret c2Vj cmV0; };", "cannot be read near `k`");
         let one = "key \"k\" { algorithm hmac-sha256; secret \"c2VjcmV0\"; };";
-        check(&format!("{one}{one}"), "more than one");
+        check(&format!("{one}{one}"), "two `key` statements for `k.`");
     }
 }

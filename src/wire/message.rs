@@ -289,6 +289,7 @@ fn record(name: &Name, ttl: u32, value: &Rdata) -> Result<Record, MessageError> 
         Rdata::Aaaa(address) => RData::AAAA((*address).into()),
         Rdata::Ptr(target) => RData::PTR(rdata::PTR(to_wire(target)?)),
         Rdata::Cname(target) => RData::CNAME(rdata::CNAME(to_wire(target)?)),
+        Rdata::Ns(target) => RData::NS(rdata::NS(to_wire(target)?)),
         Rdata::Txt(strings) => {
             RData::TXT(rdata::TXT::from_bytes(strings.iter().map(Vec::as_slice).collect()))
         }
@@ -311,6 +312,7 @@ fn value_of(data: &RData) -> Result<Rdata, MessageError> {
         RData::AAAA(address) => Rdata::Aaaa(Ipv6Addr::from(*address)),
         RData::PTR(target) => Rdata::Ptr(from_wire(&target.0)?),
         RData::CNAME(target) => Rdata::Cname(from_wire(&target.0)?),
+        RData::NS(target) => Rdata::Ns(from_wire(&target.0)?),
         RData::TXT(text) => {
             Rdata::Txt(text.txt_data.iter().map(|string| string.to_vec()).collect())
         }
@@ -349,6 +351,7 @@ impl From<RrType> for RecordType {
             RrType::Ptr => Self::PTR,
             RrType::Txt => Self::TXT,
             RrType::Cname => Self::CNAME,
+            RrType::Ns => Self::NS,
             RrType::Dhcid => Self::from(49),
             RrType::Other(number) => Self::from(number),
         }

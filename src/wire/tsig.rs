@@ -335,10 +335,14 @@ fn add_additional(message: &mut [u8], by: i16) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::message::{self, Question, Recursion};
+    use crate::wire::{
+        key::Keyring,
+        message::{self, Question, Recursion},
+    };
 
     fn key(algorithm: &str) -> TsigKey {
-        format!("key \"k.\" {{ algorithm {algorithm}; secret \"c2VjcmV0\"; }};").parse().unwrap()
+        let text = format!("key \"k.\" {{ algorithm {algorithm}; secret \"c2VjcmV0\"; }};");
+        text.parse::<Keyring>().unwrap().iter().next().unwrap().clone()
     }
 
     /// An answer signed as a server does: over the request's MAC, with `error` and `other`.

@@ -12,7 +12,7 @@ use sandbox::{
     black_hole::BlackHole,
     dns::Server,
     fault::{Fault, Service},
-    instance::SpotAction,
+    instance::{Instance, Interface, SpotAction},
 };
 
 use crate::{
@@ -603,4 +603,41 @@ fn an_agent_that_is_killed_at_any_moment_leaves_all_whole_and_the_next_makes_it_
         home.server.zones().all(zone).into_iter().filter(|line| line.contains("PTR")).count()
     };
     until("one reverse name is left", || left("10.in-addr.arpa.") == 1);
+}
+
+#[test]
+fn the_zone_follows_interfaces_and_addresses_that_are_plugged_assigned_and_moved() {
+    let home = Home::new();
+    home.configure(&format!(
+        "[[record]]\nname = \"all.{ZONE}\"\nreverse = false\naddresses = [\"10.0.0.0/16\", \"elastic-ipv4\"]\n"
+    ));
+    let _agent = home.settled();
+    let shows = |what: &str, expect: &[&str]| {
+        until(what, || {
+            let mut found = dig(home.server.addr(), &format!("all.{ZONE}"), "A");
+            found.sort();
+            found == expect
+        });
+    };
+    let change = |change: &dyn Fn(&mut Instance)| {
+        home.lab.world.update_instance(US, change);
+    };
+    let second = || Interface { device_number: 1, ..Interface::new([10, 0, 2, 23].into()) };
+    let elastic = [198, 51, 100, 7].into();
+    shows("the first address", &["10.0.1.23"]);
+    change(&|us| us.interfaces.push(second()));
+    shows("an interface that is plugged in", &["10.0.1.23", "10.0.2.23"]);
+    change(&|us| us.interfaces[1].private_ipv4s.push([10, 0, 2, 24].into()));
+    shows("an address that is assigned", &["10.0.1.23", "10.0.2.23", "10.0.2.24"]);
+    change(&|us| *us = us.clone().elastic_ipv4(elastic));
+    shows("an Elastic address", &["10.0.1.23", "10.0.2.23", "10.0.2.24", "198.51.100.7"]);
+    // It moves to another instance.
+    change(&|us| {
+        us.interfaces[0].public_ipv4s.clear();
+        us.interfaces[0].elastic_ipv4s.clear();
+        us.interfaces[1].private_ipv4s.pop();
+    });
+    shows("what was taken away", &["10.0.1.23", "10.0.2.23"]);
+    change(&|us| drop(us.interfaces.pop()));
+    shows("an interface that is unplugged", &["10.0.1.23"]);
 }

@@ -8,7 +8,7 @@ use std::{
 /// What each module may use of ours, and which foreign crates it may name. `std` goes without saying.
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("core", &[], &[]),
-    ("ports", &["core"], &["async_trait", "thiserror", "tokio"]),
+    ("ports", &["core"], &["async_trait", "thiserror", "tokio", "zeroize"]),
     ("sys", &["ports"], &["rustix", "tempfile", "tokio"]),
     (
         "wire",
@@ -25,7 +25,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "tokio",
         ],
     ),
-    ("config", &["core", "sys", "wire"], &["toml", "thiserror", "tempfile"]),
+    ("config", &["core", "sys"], &["serde", "toml", "thiserror", "tempfile"]),
     ("store", &["core", "ports", "sys"], &["serde", "serde_json", "thiserror", "tempfile"]),
     (
         "ec2",
@@ -51,7 +51,12 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "backend",
         &["core", "ports", "wire", "sys", "config"],
-        &["async_trait", "aws_config", "aws_sdk_route53", "futures_util", "tokio"],
+        &["async_trait", "aws_config", "aws_sdk_route53", "futures_util", "tokio", "zeroize"],
+    ),
+    (
+        "keys",
+        &["core", "ports", "sys", "config"],
+        &["async_trait", "aws_config", "aws_sdk_secretsmanager", "aws_sdk_ssm", "tokio", "zeroize"],
     ),
     (
         "resolver",
@@ -86,6 +91,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "core",
             "ec2",
             "event",
+            "keys",
             "ports",
             "resolver",
             "store",
@@ -115,9 +121,16 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("hickory_proto", &["wire/message.rs"]),
     (
         "aws_sdk_route53",
-        &["backend/route53/mod.rs", "backend/route53/lower.rs", "backend/route53/refusal.rs"],
+        &[
+            "backend/route53/mod.rs",
+            "backend/route53/lower.rs",
+            "backend/route53/refusal.rs",
+            "backend/route53/zones.rs",
+        ],
     ),
-    ("aws_sdk_ec2", &["ec2/instances.rs", "ec2/subnets.rs", "ec2/tags.rs"]),
+    ("aws_sdk_ec2", &["ec2/instances.rs", "ec2/interfaces.rs", "ec2/subnets.rs", "ec2/tags.rs"]),
+    ("aws_sdk_secretsmanager", &["keys/secrets_manager.rs"]),
+    ("aws_sdk_ssm", &["keys/parameter_store.rs"]),
     ("hyper", &["ec2/imds.rs"]),
     ("netlink_packet_route", &["event/network.rs"]),
     ("sd_notify", &["telemetry/notify.rs"]),
@@ -180,7 +193,7 @@ fn a_confined_crate_is_named_in_its_own_files_only() {
 
 #[test]
 fn adapters_never_name_each_other() {
-    let adapters = ["ec2", "backend", "resolver", "event", "store"];
+    let adapters = ["ec2", "backend", "keys", "resolver", "event", "store"];
     for (name, ours, _) in LAYERS.iter().filter(|(name, ..)| adapters.contains(name)) {
         let others = ours.iter().filter(|other| adapters.contains(other)).collect::<Vec<_>>();
         assert!(others.is_empty(), "the table itself lets {name} use {others:?}");

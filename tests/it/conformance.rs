@@ -14,7 +14,7 @@ use sandbox::zone::{RecordSet, Zone as HostedZone};
 use tagalong::{
     backend::{
         memory::Memory,
-        rfc2136::Rfc2136,
+        rfc2136::{Keys, Rfc2136},
         route53::{Route53, Settings},
     },
     config::Sharing,
@@ -106,7 +106,7 @@ fn rfc2136(bind: bool) -> Subject {
     } else {
         Authority::Ours(fleet_server(vec![parsed(&text)]))
     });
-    let backend = Rfc2136::new("internal", vec![authority.addr()], Some(text.parse().unwrap()));
+    let backend = Rfc2136::new("internal", vec![authority.addr()], Keys::fixed(&text).unwrap());
     let planted = authority.clone();
     let plant = move |at: &str, kind: &str, values: &[&str]| {
         for value in values {
@@ -120,7 +120,7 @@ fn rfc2136(bind: bool) -> Subject {
 fn peer((name, start): (&'static str, fn(&str) -> Peer)) -> Subject {
     let text = tsig_keygen("hmac-sha256", "agent-key");
     let server = Arc::new(start(&text));
-    let backend = Rfc2136::new("internal", vec![server.addr], Some(text.parse().unwrap()));
+    let backend = Rfc2136::new("internal", vec![server.addr], Keys::fixed(&text).unwrap());
     let planted = server.clone();
     let plant = move |at: &str, kind: &str, values: &[&str]| {
         let lines = values.iter().map(|value| format!("update add {at} 60 {kind} {value}\n"));

@@ -8,6 +8,7 @@
     reason = "a test fails by panicking, and makes its files as it likes"
 )]
 
+mod addresses;
 mod affinity;
 mod agent;
 mod architecture;
@@ -21,6 +22,7 @@ mod golden;
 mod hooks;
 mod iam;
 mod imds;
+mod keys;
 mod localstack;
 mod names;
 mod once;

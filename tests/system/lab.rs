@@ -208,7 +208,7 @@ impl Vpc {
         });
         // A secondary has to fetch the zone first.
         if address != PRIMARY && self.primary.is_some() {
-            until("the secondary has the zone", || !self.answer_of(address, APP).is_empty());
+            until("the secondary has the zone", || !self.answer_of(address, APP, "A").is_empty());
         }
         Name { _process: process, _dir: dir }
     }
@@ -276,14 +276,19 @@ impl Vpc {
 
     /// The addresses of `name` at the primary.
     pub(crate) fn published(&self, name: &str) -> Vec<String> {
-        self.answer_of(PRIMARY, name)
+        self.published_as(name, "A")
     }
 
-    fn answer_of(&self, server: Ipv4Addr, name: &str) -> Vec<String> {
+    /// The data of this type there.
+    pub(crate) fn published_as(&self, name: &str, kind: &str) -> Vec<String> {
+        self.answer_of(PRIMARY, name, kind)
+    }
+
+    fn answer_of(&self, server: Ipv4Addr, name: &str, kind: &str) -> Vec<String> {
         self.namespace.inside(|| {
             let server = format!("@{server}");
             let output = Command::new("dig")
-                .args([&server, "+short", "+time=1", "+tries=2", name, "A"])
+                .args([&server, "+short", "+time=1", "+tries=2", name, kind])
                 .output();
             let output = output.unwrap_or_else(|error| missing("dig", &error));
             String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()

@@ -1,10 +1,13 @@
 //! What becomes of the zone when a lease changes, with the real client and the packaged hooks.
 
-use std::{net::Ipv4Addr, time::Instant};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    time::Instant,
+};
 
 use crate::lab::{
-    FIRST_ADDRESS, Hooks, Host, INTERFACE, MOVED_INTERFACE, NAME, ROUTER, SECOND_INTERFACE,
-    can_run, until,
+    FIRST_ADDRESS, Hooks, Host, INTERFACE, MOVED_INTERFACE, NAME, ROUTER, SECOND_INTERFACE, US,
+    ZONE, can_run, until,
 };
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
@@ -236,4 +239,49 @@ fn a_renewal_with_agent_servers_and_metadata_dead_or_the_agent_stopped_goes_thro
     assert_eq!(host.vpc.published(NAME), [FIRST_ADDRESS.to_string()]);
     host.signal("agent", "CONT");
     until("the new address is published", || host.vpc.published(NAME) == [OTHER.to_string()]);
+}
+
+#[test]
+fn an_ipv6_address_that_is_deprecated_is_not_published_beside_one_that_is_preferred() {
+    if !can_run("an IPv6 address that is deprecated") {
+        return;
+    }
+    let mut host = Host::new("", Hooks::Missing);
+    host.dhclient();
+    let ipv6s = ["2001:db8:66::7", "2001:db8:66::8"].map(|text| text.parse::<Ipv6Addr>().unwrap());
+    let lives = |host: &Host, address: Ipv6Addr, seconds: &str| {
+        let address = format!("{address}/64");
+        host.ip(&[
+            "-6",
+            "addr",
+            "replace",
+            &address,
+            "dev",
+            INTERFACE,
+            "nodad",
+            "valid_lft",
+            "forever",
+            "preferred_lft",
+            seconds,
+        ]);
+    };
+    ipv6s.iter().for_each(|address| lives(&host, *address, "forever"));
+    host.vpc.world.update_instance(US, |us| us.interfaces[0].ipv6s = ipv6s.to_vec());
+    let name = format!("both.{ZONE}");
+    host.agent(&format!(
+        "[[record]]\nname = \"{name}\"\naddresses = [\"ipv6\"]\nreverse = false\n{NO_LOOKS}"
+    ));
+    let is_published = |host: &Host, expect: &[Ipv6Addr]| {
+        let found = host.vpc.published_as(&name, "AAAA");
+        found.len() == expect.len()
+            && expect.iter().all(|address| found.contains(&address.to_string()))
+    };
+    until("both are published", || is_published(&host, &ipv6s));
+    // An event of rtnetlink, and nothing else, says so.
+    lives(&host, ipv6s[0], "0");
+    until("the deprecated one is gone", || is_published(&host, &ipv6s[1..]));
+    lives(&host, ipv6s[0], "forever");
+    until("it is back", || is_published(&host, &ipv6s));
+    ipv6s.iter().for_each(|address| lives(&host, *address, "0"));
+    until("all are deprecated", || is_published(&host, &ipv6s));
 }

@@ -77,9 +77,13 @@ impl Switches {
 
     /// What the request at hand meets; counts it.
     pub(super) fn meet(&self, is_update: bool) -> Met {
-        let own = self.own.meet(Service::Dns, "");
-        let account =
-            self.account.as_ref().map(|faults| faults.meet(Service::Dns, "")).unwrap_or_default();
+        let opcode = if is_update { "UPDATE" } else { "QUERY" };
+        let own = self.own.meet(Service::Dns, opcode);
+        let account = self
+            .account
+            .as_ref()
+            .map(|faults| faults.meet(Service::Dns, opcode))
+            .unwrap_or_default();
         let fault = Fault {
             delay_ms: own.delay_ms.max(account.delay_ms),
             drop: own.drop || account.drop,

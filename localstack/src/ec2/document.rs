@@ -98,6 +98,26 @@ fn item(xml: &mut Xml, account: &Account, instance: &Instance) {
     });
 }
 
+/// An item of `DescribeNetworkInterfaces`, which has a little more than one of `DescribeInstances`.
+pub(super) fn described_interface(
+    xml: &mut Xml,
+    account: &Account,
+    instance: &Instance,
+    interface: &Interface,
+) {
+    xml.leaf("availabilityZone", &instance.availability_zone);
+    xml.leaf("requesterManaged", false);
+    network_interface(xml, account, instance, interface);
+    xml.nest("tagSet", |xml| {
+        for (key, value) in &interface.tags {
+            xml.nest("item", |xml| {
+                xml.leaf("key", key);
+                xml.leaf("value", value);
+            });
+        }
+    });
+}
+
 fn network_interface(xml: &mut Xml, account: &Account, instance: &Instance, interface: &Interface) {
     let first = interface.private_ipv4s.first();
     xml.leaf("networkInterfaceId", &interface.id);
@@ -130,7 +150,14 @@ fn network_interface(xml: &mut Xml, account: &Account, instance: &Instance, inte
                     xml.nest("association", |xml| {
                         xml.leaf("publicIp", public);
                         xml.leaf("publicDnsName", naming::public_hostname(account, *public));
-                        xml.leaf("ipOwnerId", "amazon");
+                        if interface.elastic_ipv4s.contains(public) {
+                            let number = u32::from(*public);
+                            xml.leaf("ipOwnerId", &account.id);
+                            xml.leaf("allocationId", format!("eipalloc-{number:017x}"));
+                            xml.leaf("associationId", format!("eipassoc-{number:017x}"));
+                        } else {
+                            xml.leaf("ipOwnerId", "amazon");
+                        }
                     });
                 }
             });

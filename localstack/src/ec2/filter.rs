@@ -2,7 +2,7 @@
 
 use crate::{
     form::Form,
-    instance::{Instance, InstanceState},
+    instance::{Instance, InstanceState, Interface},
     naming, pattern,
     world::Account,
 };
@@ -86,6 +86,25 @@ impl Filter {
             _ => return Err(self.unknown()),
         };
         Ok(self.admits_text(held))
+    }
+
+    /// Whether the attached interface passes a filter of `DescribeNetworkInterfaces`.
+    pub(super) fn admits_interface(
+        &self,
+        instance: &Instance,
+        interface: &Interface,
+    ) -> Result<bool, Error> {
+        let held = match self.name.as_str() {
+            "attachment.instance-id" => Some(&instance.id),
+            "network-interface-id" => Some(&interface.id),
+            "subnet-id" => Some(&interface.subnet_id),
+            "vpc-id" => Some(&instance.vpc_id),
+            name => match name.strip_prefix("tag:") {
+                Some(key) => interface.tags.get(key),
+                None => return Err(self.unknown()),
+            },
+        };
+        Ok(held.is_some_and(|text| self.admits_text(text)))
     }
 
     /// Whether the tag of an instance passes a filter of `DescribeTags`.

@@ -4,8 +4,11 @@
 //! answered with the zone's SOA. A server that is not the zone's primary leads to it by the SOA's MNAME. Queries are signed
 //! as updates are, so that both meet the same view, and a wrong key is found out before anything is sent.
 
+mod copies;
+mod keys;
 mod lower;
 mod observe;
+mod refusal;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,8 +21,8 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
-pub use self::observe::Place;
-use self::observe::Seen;
+pub use self::{copies::ZoneCopy, keys::Keys, observe::Place};
+use self::{keys::InUse, observe::Seen, refusal::answered};
 use crate::{
     core::{
         name::Name,
@@ -29,10 +32,9 @@ use crate::{
     ports::{Backend, Failure, error::BackendError},
     sys::clock::now,
     wire::{
-        exchange::{ExchangeError, Peer, Timing},
+        exchange::{Peer, Timing},
         key::TsigKey,
         message::{Rcode, Soa, update},
-        tsig::TsigError,
     },
 };
 
@@ -41,7 +43,7 @@ use crate::{
 pub struct Rfc2136 {
     name: String,
     servers: Vec<SocketAddr>,
-    key: Option<TsigKey>,
+    keys: Keys,
     zones: Mutex<BTreeMap<Name, Home>>,
     /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
     primaries: Mutex<BTreeMap<Name, SocketAddr>>,
@@ -68,14 +70,10 @@ struct Told {
 impl Rfc2136 {
     /// The backend `name` with these servers.
     #[must_use]
-    pub fn new(name: &str, servers: Vec<SocketAddr>, key: Option<TsigKey>) -> Self {
+    pub fn new(name: &str, servers: Vec<SocketAddr>, keys: Keys) -> Self {
         let name = name.to_owned();
         let (zones, primaries, in_use) = Default::default();
-        Self { name, servers, key, zones, primaries, in_use }
-    }
-
-    fn peer(&self, server: SocketAddr) -> Peer<'_> {
-        Peer { server, key: self.key.as_ref(), clock: now, timing: TIMING }
+        Self { name, servers, keys, zones, primaries, in_use }
     }
 
     fn home(&self, zone: &Name) -> Option<Home> {
@@ -96,7 +94,7 @@ impl Rfc2136 {
     /// Whether a primary that only a cache told of may be asked. What a cache says of a name that does not exist leads to
     /// whoever holds the domain above it: nothing unsigned goes to the rest of the world for that.
     fn may_follow(&self, primary: SocketAddr) -> bool {
-        self.key.is_some() || is_private(primary.ip())
+        !self.keys.in_use().is_empty() || is_private(primary.ip())
     }
 
     fn is_in_use(&self, name: &Name) -> bool {
@@ -193,65 +191,23 @@ impl Rfc2136 {
             |error| BackendError::Failed { action: "encoding the update", source: Box::new(error) };
         let request = update(&change.zone, &prerequisites, &updates).map_err(unencodable)?;
         let zone = &change.zone;
-        let answer = self
-            .peer(server)
-            .ask(&request)
-            .await
-            .map_err(|error| self.situation(error, zone, self.operation()))?;
+        let keys = self.keys.in_use();
+        let answer = peer(server, keys.of(zone)).ask(&request).await;
+        let answer = answer
+            .map_err(|error| self.situation(error, keys.of(zone), zone, update_by(&keys, zone)))?;
         match answer.rcode {
             Rcode::NOERROR => Ok(()),
             Rcode::YXDOMAIN | Rcode::YXRRSET | Rcode::NXRRSET | Rcode::NXDOMAIN => {
                 self.note_in_use(&change.guards);
                 Err(BackendError::Conflict { zone: zone.clone() })
             }
-            rcode => Err(answered(server, rcode, zone, self.operation())),
-        }
-    }
-
-    /// An update, and whether nobody vouches for it.
-    fn operation(&self) -> &'static str {
-        if self.key.is_some() { "update" } else { "unsigned update" }
-    }
-
-    /// The situation that an exchange without a believable answer is.
-    fn situation(
-        &self,
-        error: ExchangeError,
-        zone: &Name,
-        operation: &'static str,
-    ) -> BackendError {
-        let key = |key: &TsigKey| (key.name().clone(), key.algorithm().to_string());
-        match (error, self.key.as_ref().map(key)) {
-            (
-                ExchangeError::Unverified { server, error: Some(TsigError::BadKey), .. },
-                Some((key, algorithm)),
-            ) => BackendError::BadKey { server, key, algorithm },
-            (
-                ExchangeError::Unverified { server, error: Some(TsigError::BadSig), .. },
-                Some((key, _)),
-            ) => BackendError::BadSignature { server, key },
-            // PowerDNS, of a key that it does not have, or has with another secret.
-            (ExchangeError::Unverified { server, rcode: Rcode::NOTAUTH, error: None }, Some(_))
-                if operation == "query" =>
-            {
-                BackendError::Refused { server, zone: zone.clone(), operation }
-            }
-            (ExchangeError::Unverified { server, rcode, error: None }, _)
-                if rcode != Rcode::NOERROR =>
-            {
-                answered(server, rcode, zone, operation)
-            }
-            (ExchangeError::BadTime { server, skew }, _) => BackendError::BadTime { server, skew },
-            (error, _) => {
-                BackendError::NoAnswer { backend: self.name.clone(), source: Box::new(error) }
-            }
+            rcode => Err(answered(server, rcode, zone, update_by(&keys, zone))),
         }
     }
 }
 
-#[async_trait]
-impl Backend for Rfc2136 {
-    async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
+impl Rfc2136 {
+    async fn try_to_observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
         if names.is_empty() {
             return Ok(Observed::default());
         }
@@ -294,36 +250,56 @@ impl Backend for Rfc2136 {
         Ok(observed)
     }
 
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+    async fn try_to_apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
         let unknown = || BackendError::NoServers { backend: self.name.clone() };
         if self.home(&change.zone).is_none() {
             // Nobody has read the zone in this process: find out where it is.
-            self.observe(std::slice::from_ref(&change.zone)).await?;
+            self.try_to_observe(std::slice::from_ref(&change.zone)).await?;
         }
         let home = self.home(&change.zone).ok_or_else(unknown)?;
-        let refused = match self.send(home.server, change).await {
-            Err(
-                error @ (BackendError::Refused { .. }
-                | BackendError::NotAuth { .. }
-                | BackendError::Answered { .. }),
-            ) => error,
+        let is_elsewhere = |error: &BackendError| {
+            matches!(
+                error,
+                BackendError::Refused { .. }
+                    | BackendError::NotAuth { .. }
+                    | BackendError::Answered { .. }
+                    | BackendError::NoAnswer { .. }
+            )
+        };
+        let mut told = match self.send(home.server, change).await {
+            Err(error) if is_elsewhere(&error) => error,
             outcome => return outcome,
         };
-        // A secondary says one of these; the primary may say yes.
-        match self.primary(home.server, &home.soa).await.filter(|primary| *primary != home.server) {
-            Some(primary) => {
-                self.remember(primary, &home.soa);
-                if let Ok(mut primaries) = self.primaries.lock() {
-                    primaries.insert(change.zone.clone(), primary);
-                }
-                self.send(primary, change).await
+        // A secondary says one of these; the primary may say yes: by MNAME, or one of the zone's other servers, or of ours.
+        let primary = self.primary(home.server, &home.soa).await;
+        let named = self.name_servers(home.server, &change.zone).await;
+        let others = primary.into_iter().chain(named).filter(|server| self.may_follow(*server));
+        let mut tried = BTreeSet::from([home.server]);
+        for server in others.chain(self.servers.iter().copied()) {
+            if !tried.insert(server) {
+                continue;
             }
-            None => Err(refused),
+            match self.send(server, change).await {
+                Err(error) if is_elsewhere(&error) => {
+                    // The primary's word counts more than a secondary's.
+                    if primary == Some(server) {
+                        told = error;
+                    }
+                }
+                outcome => {
+                    self.remember(server, &home.soa);
+                    if let Ok(mut primaries) = self.primaries.lock() {
+                        primaries.insert(change.zone.clone(), server);
+                    }
+                    return outcome;
+                }
+            }
         }
+        Err(told)
     }
 
-    async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
-        self.observe(std::slice::from_ref(zone)).await?;
+    async fn try_to_read(&self, zone: &Name) -> Result<Records, BackendError> {
+        self.try_to_observe(std::slice::from_ref(zone)).await?;
         let unknown = || match self.servers.first() {
             Some(server) => BackendError::NotAuth { server: *server, zone: zone.clone() },
             None => BackendError::NoServers { backend: self.name.clone() },
@@ -331,39 +307,54 @@ impl Backend for Rfc2136 {
         let Home { server, soa } = self.home(zone).ok_or_else(unknown)?;
         // A secondary may be behind, and what is planned on its word would only lose its race.
         let primary = self.primary(server, &soa).await.unwrap_or(server);
+        let keys = self.keys.in_use();
         let mut last = None;
         for server in [primary, server] {
-            match self.peer(server).transfer(zone).await {
+            match peer(server, keys.of(zone)).transfer(zone).await {
                 Ok(Ok(records)) => return Ok(records),
                 Ok(Err(rcode)) => last = Some(answered(server, rcode, zone, "transfer")),
-                Err(error) => last = Some(self.situation(error, zone, "transfer")),
+                Err(error) => {
+                    last = Some(self.situation(error, keys.of(zone), zone, "transfer"));
+                }
             }
         }
         Err(last.unwrap_or_else(unknown))
     }
+}
+
+#[async_trait]
+impl Backend for Rfc2136 {
+    async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
+        self.keys.try_each(|| self.try_to_observe(names)).await
+    }
+
+    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+        self.keys.try_each(|| self.try_to_apply(change)).await
+    }
+
+    async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
+        self.keys.try_each(|| self.try_to_read(zone)).await
+    }
 
     fn place(&self) -> String {
         let servers = self.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        match &self.key {
-            Some(key) => format!("{servers} (TSIG {})", key.name()),
-            None => format!("{servers} (unsigned)"),
+        let keys = self.keys.in_use().names();
+        if keys.is_empty() {
+            format!("{servers} (unsigned)")
+        } else {
+            let names = keys.iter().filter_map(|key| key.split(' ').next()).collect::<Vec<_>>();
+            format!("{servers} (TSIG {})", names.join(", "))
         }
     }
 }
 
-fn answered(
-    server: SocketAddr,
-    rcode: Rcode,
-    zone: &Name,
-    operation: &'static str,
-) -> BackendError {
-    let zone = zone.clone();
-    match rcode {
-        Rcode::REFUSED => BackendError::Refused { server, zone, operation },
-        Rcode::NOTAUTH => BackendError::NotAuth { server, zone },
-        Rcode::NOTZONE => BackendError::NotZone { server, zone },
-        rcode => BackendError::Answered { server, zone, operation, rcode: rcode.to_string() },
-    }
+fn peer(server: SocketAddr, key: Option<&TsigKey>) -> Peer<'_> {
+    Peer { server, key, clock: now, timing: TIMING }
+}
+
+/// An update, and whether nobody vouches for it.
+fn update_by(keys: &InUse, zone: &Name) -> &'static str {
+    if keys.of(zone).is_some() { "update" } else { "unsigned update" }
 }
 
 /// Addresses that are not of the Internet (RFC 1918, RFC 4193, RFC 6598) or of this host alone.
@@ -396,7 +387,7 @@ mod tests {
 
     #[test]
     fn nothing_unsigned_follows_a_cache_into_the_internet() {
-        let unsigned = Rfc2136::new("b", Vec::new(), None);
+        let unsigned = Rfc2136::new("b", Vec::new(), Keys::none());
         let may =
             |address: &str| unsigned.may_follow(SocketAddr::new(address.parse().unwrap(), 53));
         for private in

@@ -1,8 +1,10 @@
 //! What one server says about names: their zones and their records, in one round of queries.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
-use super::{Home, Rfc2136, answered};
+use futures_util::future::join_all;
+
+use super::{Home, Rfc2136, keys::InUse, peer, refusal::answered};
 use crate::{
     core::{
         name::Name,
@@ -11,7 +13,8 @@ use crate::{
     },
     ports::error::BackendError,
     wire::{
-        exchange::{ExchangeError, Peer},
+        exchange::ExchangeError,
+        key::TsigKey,
         message::{Question, Rcode, Recursion, Request, Response, Soa, query},
         tsig::TsigError,
     },
@@ -159,12 +162,21 @@ impl Rfc2136 {
         let requests =
             questions.iter().map(|(name, question)| query(name, *question, Recursion::Desired));
         let requests: Vec<Request> = requests.collect::<Result<_, _>>().map_err(unencodable)?;
-        let answers = self.peer(server).ask_all(&requests).await;
+        let keys = self.keys.in_use();
+        let by_key = groups(questions, &keys);
+        let asked = by_key.iter().map(async |(key, places)| {
+            let some = places.iter().filter_map(|place| requests.get(*place).cloned());
+            let answers = peer(server, *key).ask_all(&some.collect::<Vec<_>>()).await;
+            places.iter().copied().zip(answers).collect::<Vec<_>>()
+        });
+        let mut answers = join_all(asked).await.into_iter().flatten().collect::<Vec<_>>();
+        answers.sort_by_key(|(place, _)| *place);
+        let answers = answers.into_iter().map(|(_, answer)| answer);
         let mut responses = Vec::new();
         for ((name, question), answer) in questions.iter().zip(answers) {
             let response = match answer {
                 Ok(response) => response,
-                Err(error) => self.doubt(server, error, name, *question).await?,
+                Err(error) => self.doubt(server, error, keys.of(name), name, *question).await?,
             };
             match response.rcode {
                 // Refused: the server does not serve the zone, and does not look elsewhere.
@@ -180,6 +192,7 @@ impl Rfc2136 {
         &self,
         server: SocketAddr,
         error: ExchangeError,
+        key: Option<&TsigKey>,
         name: &Name,
         question: Question,
     ) -> Result<Response, BackendError> {
@@ -188,11 +201,11 @@ impl Rfc2136 {
         // Knot says so, unsigned, of a name in no zone of its own; PowerDNS of a key that it does not like.
         let is_refusal =
             matches!(&error, ExchangeError::Unverified { error: None, rcode: Rcode::REFUSED, .. });
-        let refused = self.situation(error, name, "query");
+        let refused = self.situation(error, key, name, "query");
         if !unknown_key && !is_refusal {
             return Err(refused);
         }
-        let unsigned = Peer { key: None, ..self.peer(server) };
+        let unsigned = peer(server, None);
         let Ok(request) = query(name, question, Recursion::Desired) else { return Err(refused) };
         let Ok(response) = unsigned.ask(&request).await else { return Err(refused) };
         if is_refusal {
@@ -212,19 +225,38 @@ impl Rfc2136 {
 
     /// The address of a zone's primary, by the SOA's MNAME, as `server` knows it.
     pub(super) async fn primary(&self, server: SocketAddr, soa: &Soa) -> Option<SocketAddr> {
-        let questions = [Question::Type(RrType::A), Question::Type(RrType::Aaaa)];
-        let requests =
-            questions.iter().map(|question| query(&soa.mname, *question, Recursion::Desired));
-        let peer = Peer { key: None, ..self.peer(server) };
-        let answers = peer.ask_all(&requests.collect::<Result<Vec<_>, _>>().ok()?).await;
-        let values =
-            answers.into_iter().flatten().flat_map(|response| response.answers.into_values());
-        let address = values.flat_map(|set| set.values).find_map(|value| match value {
-            Rdata::A(address) => Some(IpAddr::V4(address)),
-            Rdata::Aaaa(address) => Some(IpAddr::V6(address)),
+        let found = self.addresses(server, std::slice::from_ref(&soa.mname)).await;
+        found.into_iter().next()
+    }
+
+    /// The servers of a zone, by its NS records, as `server` knows them.
+    pub(super) async fn name_servers(&self, server: SocketAddr, zone: &Name) -> Vec<SocketAddr> {
+        let Ok(request) = query(zone, Question::Type(RrType::Ns), Recursion::Desired) else {
+            return Vec::new();
+        };
+        let Ok(mut answer) = peer(server, None).ask(&request).await else { return Vec::new() };
+        let set = answer.answers.remove(&RrsetKey::new(zone.clone(), RrType::Ns));
+        let names = set.into_iter().flat_map(|set| set.values).filter_map(|value| match value {
+            Rdata::Ns(name) => Some(name),
             _ => None,
         });
-        Some(SocketAddr::new(address?, server.port()))
+        self.addresses(server, &names.take(MOST_SERVERS).collect::<Vec<_>>()).await
+    }
+
+    /// The first address of each of these servers, as `server` knows it, with its port.
+    async fn addresses(&self, server: SocketAddr, names: &[Name]) -> Vec<SocketAddr> {
+        let questions = [Question::Type(RrType::A), Question::Type(RrType::Aaaa)];
+        let requests = names.iter().flat_map(|name| {
+            questions.iter().map(move |question| query(name, *question, Recursion::Desired))
+        });
+        let Ok(requests) = requests.collect::<Result<Vec<_>, _>>() else { return Vec::new() };
+        let answers = peer(server, None).ask_all(&requests).await;
+        let of_name = |answers: &[Result<Response, ExchangeError>]| {
+            let sets = answers.iter().flatten().flat_map(|response| response.answers.values());
+            sets.flat_map(|set| &set.values).find_map(Rdata::ip)
+        };
+        let addresses = answers.chunks(questions.len()).filter_map(of_name);
+        addresses.map(|address| SocketAddr::new(address, server.port())).collect()
     }
 }
 
@@ -243,14 +275,15 @@ impl Rfc2136 {
     /// This backend at each of its servers alone: what any of them is to say, and not the first that answers.
     #[must_use]
     pub fn each(&self) -> Vec<(SocketAddr, Self)> {
-        let alone = |server| (server, Self::new(&self.name, vec![server], self.key.clone()));
+        let alone = |server| (server, Self::new(&self.name, vec![server], self.keys.share()));
         self.servers.iter().copied().map(alone).collect()
     }
 
-    /// The key's name and algorithm; `None` where updates are not signed.
+    /// The keys' names and algorithms; `None` where updates are not signed.
     #[must_use]
     pub fn key(&self) -> Option<String> {
-        self.key.as_ref().map(|key| format!("{} ({})", key.name(), key.algorithm()))
+        let names = self.keys.in_use().names();
+        (!names.is_empty()).then(|| names.join(", "))
     }
 
     /// Where a zone that was observed is at home.
@@ -259,6 +292,23 @@ impl Rfc2136 {
         let primary = self.primary(server, &soa).await;
         Some(Place { server, mname: soa.mname, primary })
     }
+}
+
+/// The places of the questions that one key signs.
+fn groups<'k>(
+    questions: &[(&Name, Question)],
+    keys: &'k InUse,
+) -> Vec<(Option<&'k TsigKey>, Vec<usize>)> {
+    let mut groups: Vec<(Option<&TsigKey>, Vec<usize>)> = Vec::new();
+    for (place, (name, _)) in questions.iter().enumerate() {
+        let key = keys.of(name);
+        let is_it = |other: Option<&TsigKey>| other.map(TsigKey::name) == key.map(TsigKey::name);
+        match groups.iter_mut().find(|(other, _)| is_it(*other)) {
+            Some((_, places)) => places.push(place),
+            None => groups.push((key, vec![place])),
+        }
+    }
+    groups
 }
 
 /// What to ask about a name: the types that are ours there, the marker, and the zone. An alias answers to any of them.
@@ -286,3 +336,6 @@ fn is_zone_of(name: &Name, soa: &Soa, authoritative: bool) -> bool {
 fn is_empty_zone(soa: &Soa) -> bool {
     soa.mname == soa.zone && matches!(soa.rname.as_str(), "." | "nobody.invalid.")
 }
+
+/// How many servers of a zone are asked for their addresses; the root has thirteen.
+const MOST_SERVERS: usize = 13;

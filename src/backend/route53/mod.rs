@@ -1,13 +1,18 @@
 //! Publishing in a Route 53 hosted zone: one list call for each name, one change call for each zone.
 //!
 //! Route 53 gives an account five calls a second, whoever makes them, so nothing is asked twice: the zone's id comes from the
-//! configuration or is found once and remembered; the state of a change is not polled. Throttling and
-//! `PriorRequestNotComplete` are tried again with full jitter by the SDK's standard mode, until the pass's deadline.
+//! configuration or is found once and remembered, and its name is not asked for where nothing hangs on it; the state of a
+//! change is not polled. Throttling and `PriorRequestNotComplete` are tried again with full jitter by the SDK's standard
+//! mode, until the pass's deadline.
 
 mod lower;
 mod refusal;
+mod zones;
 
-use std::{collections::BTreeMap, sync::Mutex};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError, atomic::AtomicBool},
+};
 
 use async_trait::async_trait;
 use aws_config::{Region, SdkConfig};
@@ -16,12 +21,13 @@ use aws_sdk_route53::{
     config::Builder,
     error::SdkError,
     operation::change_resource_record_sets::ChangeResourceRecordSetsError,
-    types::{ChangeAction, ChangeBatch, HostedZoneConfig, RrType as Type, VpcRegion},
+    types::{ChangeAction, ChangeBatch, RrType as Type},
 };
 
 use self::{
     lower::{Groups, Shares, lower, name_of, route53_name, rrset_of},
-    refusal::{failed, is_lost_race, is_refused_for_creates_alone},
+    refusal::{failed, is_lost_race, is_outside, is_refused_for_creates_alone},
+    zones::bare_id,
 };
 use crate::{
     config::Sharing,
@@ -60,10 +66,14 @@ pub struct Route53 {
     vpc: Option<(String, String)>,
     member: String,
     sharing: Sharing,
+    /// What was read, until a change has been tried on it: whoever is throttled in between need not read again.
+    seen: Mutex<BTreeMap<(String, Name), Records>>,
     /// The multivalue answer sets of the names that were read last.
     groups: Mutex<Groups>,
     /// Whether the endpoint is not AWS's own.
     is_stand_in: bool,
+    /// Whether the configured zone's name may be presumed.
+    presumes: AtomicBool,
     zones: Mutex<BTreeMap<String, Name>>,
     /// Which zone each zone name meant when it was read last.
     homes: Mutex<BTreeMap<Name, String>>,
@@ -84,8 +94,10 @@ impl Route53 {
             vpc,
             member: settings.member.to_owned(),
             sharing: settings.sharing,
+            seen: Mutex::default(),
             groups: Mutex::default(),
             is_stand_in,
+            presumes: AtomicBool::new(false),
             zones: Mutex::new(settings.known),
             homes: Mutex::default(),
         }
@@ -97,133 +109,21 @@ impl Route53 {
         self.zones.lock().map(|zones| zones.clone()).unwrap_or_default()
     }
 
-    /// The zone that holds `name`: the configured one, the longest known one, or the one that Route 53 finds by name. Where
-    /// a zone is configured, only reverse names are looked for in others.
-    async fn zone_of(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
-        if let Some(id) = &self.zone_id {
-            if !self.zone_ids().contains_key(id) {
-                self.learn(id).await?;
-            }
-            let configured = self.configured_zone().filter(|zone| name.is_within(zone));
-            if configured.is_some() || !name.is_reverse() {
-                return Ok(configured.map(|zone| (zone, id.clone())));
-            }
-        }
-        if let Some(found) = self.known_zone_of(name) {
-            return Ok(Some(found));
-        }
-        self.learn_private_zones().await?;
-        if let Some(found) = self.known_zone_of(name) {
-            return Ok(Some(found));
-        }
-        // Reverse names of private addresses are in private zones or nowhere.
-        if name.is_reverse() { Ok(None) } else { self.search(name).await }
-    }
-
-    /// The name of the configured zone, once that is known.
-    fn configured_zone(&self) -> Option<Name> {
-        self.zone_id.as_ref().and_then(|id| self.zone_ids().remove(id))
-    }
-
-    fn known_zone_of(&self, name: &Name) -> Option<(Name, String)> {
-        let zones = self.zone_ids().into_iter().map(|(id, zone)| (zone, id));
-        let holding = zones.filter(|(zone, _)| name.is_within(zone));
-        holding.max_by_key(|(zone, _)| zone.labels().count())
-    }
-
-    /// The name of the zone with this id.
-    async fn learn(&self, id: &str) -> Result<(), BackendError> {
-        let answer = self
-            .client
-            .get_hosted_zone()
-            .id(id)
-            .send()
-            .await
-            .map_err(|error| failed(GET_ZONE, id, &error))?;
-        let zone = answer.hosted_zone().and_then(|zone| name_of(zone.name()));
-        self.remember(zone.ok_or_else(|| BackendError::NoZone { zone_id: id.to_owned() })?, id);
-        Ok(())
-    }
-
-    /// The private zones that this host's VPC resolves, in one call for each hundred of them. None is remembered before all
-    /// are known: a zone of another page may be cut out of it.
-    async fn learn_private_zones(&self) -> Result<(), BackendError> {
-        let Some((region, vpc)) = &self.vpc else { return Ok(()) };
-        let region = VpcRegion::from(region.as_str());
-        let mut zones = Vec::new();
-        let mut token = None;
-        loop {
-            let call = self.client.list_hosted_zones_by_vpc().vpc_id(vpc);
-            let answer = call.vpc_region(region.clone()).set_next_token(token).send().await;
-            let answer = answer.map_err(|error| failed(LIST_VPC_ZONES, vpc, &error))?;
-            let summaries = answer.hosted_zone_summaries().iter();
-            let named =
-                summaries.map(|zone| (name_of(zone.name()), bare_id(zone.hosted_zone_id())));
-            zones.extend(named.filter_map(|(zone, id)| Some((zone?, id))));
-            token = answer.next_token().filter(|token| !token.is_empty()).map(str::to_owned);
-            if token.is_none() {
-                break;
-            }
-        }
-        for (zone, id) in zones {
-            self.remember(zone, &id);
-        }
-        Ok(())
-    }
-
-    /// Finds the public zone by its name, from the name itself upwards.
-    async fn search(&self, name: &Name) -> Result<Option<(Name, String)>, BackendError> {
-        let mut candidate = Some(name.clone());
-        while let Some(zone) = candidate.filter(|zone| zone.labels().count() > 1) {
-            if let Some(id) = self.public_zone(&zone).await? {
-                self.remember(zone.clone(), &id);
-                return Ok(Some((zone, id)));
-            }
-            candidate = zone.parent();
-        }
-        Ok(None)
-    }
-
-    /// The public zone of this name. Private ones of the same name stand in the same list, and those are other VPCs': this
-    /// host's own are found by its VPC.
-    async fn public_zone(&self, zone: &Name) -> Result<Option<String>, BackendError> {
-        let text = route53_name(zone);
-        let mut start_id = None;
-        loop {
-            let call = self.client.list_hosted_zones_by_name().dns_name(&text);
-            let answer = call.set_hosted_zone_id(start_id).send().await;
-            let answer = answer.map_err(|error| failed(LIST_ZONES, &text, &error))?;
-            let found = answer.hosted_zones().iter().find(|found| {
-                let is_private = found.config().is_some_and(HostedZoneConfig::private_zone);
-                !is_private && name_of(found.name()).as_ref() == Some(zone)
-            });
-            if let Some(found) = found {
-                return Ok(Some(bare_id(found.id())));
-            }
-            let next_name = answer.next_dns_name().and_then(name_of);
-            start_id = answer.next_hosted_zone_id().map(str::to_owned);
-            if start_id.is_none() || next_name.as_ref() != Some(zone) {
-                return Ok(None);
-            }
-        }
-    }
-
-    fn remember(&self, zone: Name, id: &str) {
-        if let Ok(mut zones) = self.zones.lock() {
-            zones.insert(id.to_owned(), zone);
-        }
-    }
-
-    /// Forgets a zone that was remembered, and is no more.
-    fn forget(&self, id: &str) {
-        if let Ok(mut zones) = self.zones.lock() {
-            zones.remove(id);
-        }
-    }
-
     async fn change(&self, zone_id: &str, batch: ChangeBatch) -> Result<(), ChangeError> {
         let call = self.client.change_resource_record_sets().hosted_zone_id(zone_id);
         call.change_batch(batch).send().await.map(drop)
+    }
+
+    /// What stands at `name`.
+    async fn records_of(&self, zone_id: &str, name: &Name) -> Result<Records, BackendError> {
+        let key = (zone_id.to_owned(), name.clone());
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(records) = seen {
+            return Ok(records);
+        }
+        let records = self.records_at(zone_id, Some(name)).await?;
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(key, records.clone());
+        Ok(records)
     }
 
     /// What stands at `name`, or in the whole zone.
@@ -271,15 +171,20 @@ impl Route53 {
 impl Backend for Route53 {
     async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
         let mut observed = Observed::default();
+        let presumed = self.presumed(names);
         for name in names {
-            let Some((mut zone, mut id)) = self.zone_of(name).await? else { continue };
-            let records = match self.records_at(&id, Some(name)).await {
+            let zone = match &presumed {
+                Some(presumed) => Some(presumed.clone()),
+                None => self.zone_of(name).await?,
+            };
+            let Some((mut zone, mut id)) = zone else { continue };
+            let records = match self.records_of(&id, name).await {
                 // Remembered, and deleted since.
                 Err(BackendError::NoZone { .. }) if self.zone_id.as_ref() != Some(&id) => {
                     self.forget(&id);
                     let Some(found) = self.zone_of(name).await? else { continue };
                     (zone, id) = found;
-                    self.records_at(&id, Some(name)).await?
+                    self.records_of(&id, name).await?
                 }
                 answer => answer?,
             };
@@ -316,12 +221,21 @@ impl Backend for Route53 {
         {
             answer = self.change(&id, with_upsert).await;
         }
+        let answer = answer.map_err(|error| (failed(CHANGE, &id, &error), error));
+        if !matches!(answer, Err((BackendError::Throttled { .. }, _))) {
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
         match answer {
             Ok(()) => Ok(()),
-            Err(error) if is_lost_race(&error) => {
+            Err((_, error)) if is_lost_race(&error) => {
                 Err(BackendError::Conflict { zone: change.zone.clone() })
             }
-            Err(error) => Err(failed(CHANGE, &id, &error)),
+            // The zone was presumed: once its name is known, it is planned again.
+            Err((_, error)) if is_outside(&error) && !self.zone_ids().contains_key(&id) => {
+                self.learn(&id).await?;
+                Err(BackendError::Conflict { zone: change.zone.clone() })
+            }
+            Err((failure, _)) => Err(failure),
         }
     }
 
@@ -354,18 +268,10 @@ fn signing_region(partition: &str) -> Region {
     })
 }
 
-/// `Z1` of `/hostedzone/Z1`.
-fn bare_id(id: &str) -> String {
-    id.rsplit('/').next().unwrap_or(id).to_owned()
-}
-
 type ChangeError = SdkError<ChangeResourceRecordSetsError>;
 
 const CHANGE: &str = "route53:ChangeResourceRecordSets";
-const GET_ZONE: &str = "route53:GetHostedZone";
 const LIST_RECORDS: &str = "route53:ListResourceRecordSets";
-const LIST_VPC_ZONES: &str = "route53:ListHostedZonesByVPC";
-const LIST_ZONES: &str = "route53:ListHostedZonesByName";
 /// More than stand at a name that no host shares.
 const MOST_SETS: i32 = 100;
 /// The most that one call gives.

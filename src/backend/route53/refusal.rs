@@ -40,6 +40,11 @@ pub(super) fn is_lost_race<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResp
             .any(|words| message(error).contains(words))
 }
 
+/// Whether a batch has a name that is not in its zone.
+pub(super) fn is_outside<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    code(error) == "InvalidChangeBatch" && message(error).contains("is not permitted in zone")
+}
+
 /// Whether each DELETE of a batch found what it names, and a CREATE was refused nevertheless.
 pub(super) fn is_refused_for_creates_alone<E: ProvideErrorMetadata>(
     error: &SdkError<E, HttpResponse>,

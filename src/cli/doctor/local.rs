@@ -1,20 +1,16 @@
-//! What `doctor` finds without asking anybody: the configuration, the files of keys, the memory, the agent, its last pass,
+//! What `doctor` finds without asking anybody: the configuration, the memory, the agent, its last pass,
 //! and who overwrote the resolver.
 
 use std::path::Path;
 
 use crate::{
     cli::{args::Args, known::Known, once::abandoned, run::LOCK, wiring::Host},
-    config::{
-        BackendConfig,
-        secret::{exposure, tsig_key},
-        settings::ConfigError,
-    },
+    config::settings::ConfigError,
     core::{
         detect::author_of,
         diagnosis::{Check, Finding, Verdict},
     },
-    ports::{Clock as _, chain},
+    ports::Clock as _,
     store::{last_pass::LastPass, trampled::Trampled},
     sys::{clock::SystemClock, fs::is_locked},
 };
@@ -103,36 +99,7 @@ pub(super) fn configuration(known: &Known, host: &Host<'_>) -> Vec<Finding> {
             ])
         }));
     }
-    for (backend, config) in &known.config.backends {
-        let BackendConfig::Rfc2136 { key_file, .. } = config else { continue };
-        findings.push(match key_file {
-            Some(file) => key(backend, file),
-            None => Finding::note(Check::KeyFile, format!("backend `{backend}` has no key"))
-                .because(["its updates are not signed: whoever can send from this address can send them too"])
-                .remedy([format!("make a key with `tsig-keygen`, and name it: `backend.{backend}.key_file`")]),
-        });
-    }
     findings
-}
-
-fn key(backend: &str, file: &Path) -> Finding {
-    match tsig_key(file) {
-        Err(error) => {
-            let texts = chain(&error);
-            let (first, causes) =
-                texts.split_first().map_or(("", &[][..]), |(one, rest)| (one.as_str(), rest));
-            Finding::wrong(Check::KeyFile, first).because(causes).remedy([format!(
-                "write it as `tsig-keygen` does, readable by root alone, or correct `backend.{backend}.key_file`"
-            )])
-        }
-        Ok(key) => match exposure(file) {
-            Some(text) => Finding::note(Check::KeyFile, text),
-            None => Finding::fine(
-                Check::KeyFile,
-                format!("{} has {} ({})", file.display(), key.name(), key.algorithm()),
-            ),
-        },
-    }
 }
 
 /// What is wrong with the memory.

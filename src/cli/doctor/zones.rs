@@ -81,7 +81,7 @@ async fn of_backend(
             Finding::note(Check::Zone, format!("backend `{name}` was not asked")).because([why]),
         ];
     }
-    let opened = match open(host, known, name, listed) {
+    let opened = match open(host, known, name, listed, deadline).await {
         Ok((opened, _)) => opened,
         // It is told where it was found: of the key, or of EC2.
         Err(failure) => {

@@ -26,6 +26,8 @@ fn a_named_secondary_leads_to_its_primary_by_the_name_in_the_soa() {
     let mut zone = ZoneFile::new("corp.internal");
     "ns1.corp.internal.".clone_into(&mut zone.mname);
     zone.lines.push("ns1 300 IN AAAA ::1".to_owned());
+    zone.lines.push("@ 300 IN NS ns2".to_owned());
+    zone.lines.push("ns2 300 IN A 127.0.0.1".to_owned());
     let zones = [zone];
     let at = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), port);
     let primary = Named::primary_at(at, &zones, &key);
@@ -39,6 +41,54 @@ fn a_named_secondary_leads_to_its_primary_by_the_name_in_the_soa() {
     assert_eq!(dig(primary.addr, NAME, "A"), ["10.0.1.23"]);
     // The secondary lags behind: what counts is what the primary says.
     lab.once().prints(&["1 unchanged"]);
+    // Which of the two serves it, their serial numbers tell.
+    let (first, second) = (primary.addr, secondary.addr);
+    lab.tagalong(&["status"]).expect_code(0).prints(&[&format!(
+        "zone          corp.internal. {first} (primary) has 2 · {second} is behind at 1\n"
+    )]);
+    drop(secondary);
+    let secondary = Named::secondary(primary.addr, &zones, &key);
+    until("the secondary has what the primary has", || !dig(secondary.addr, NAME, "A").is_empty());
+    lab.tagalong(&["status"]).expect_code(0).prints(&[&format!("{second} has 2\n")]);
+    drop(secondary);
+    let status = lab.tagalong(&["status"]).expect_code(0);
+    status.prints(&[&format!("{second} does not tell\n")]);
+}
+
+#[test]
+fn a_secondary_whose_soa_names_nobody_leads_to_the_primary_by_the_zones_other_servers() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let (primary, replica) = (own_address(), own_address());
+    let zone = Zone::new("corp.internal")
+        .record("@ 300 SOA hidden.corp.internal. hostmaster.corp.internal. 1 3600 600 86400 60")
+        .record("@ 300 NS ns1.corp.internal.")
+        .record(format!("ns1 300 A {}", primary.ip()));
+    let zones = Zones::new(vec![zone]).unwrap();
+    let primary = Server::primary(primary, &zones, vec![parsed(&key)]).unwrap();
+    let replica = Server::replica(replica, &zones, vec![parsed(&key)]).unwrap();
+    let lab = Lab::new();
+    lab.publish_at(&[replica.addr()], &key, "reverse = false");
+    lab.once();
+    assert_eq!((primary.updates(), dig(primary.addr(), NAME, "A").len()), (1, 1));
+}
+
+#[test]
+fn a_server_that_takes_no_update_just_now_is_passed_over_for_the_next() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    for fault in [
+        Fault { drop: true, only: Some("UPDATE".to_owned()), ..Fault::default() },
+        Fault { fail: Some(500), only: Some("UPDATE".to_owned()), ..Fault::default() },
+    ] {
+        let zones = Zones::new(vec![Zone::new("corp.internal")]).unwrap();
+        let ill = Server::primary(own_address(), &zones, vec![parsed(&key)]).unwrap();
+        let sound = Server::primary(own_address(), &zones, vec![parsed(&key)]).unwrap();
+        ill.fault(fault);
+        let lab = Lab::new();
+        lab.publish_at(&[ill.addr(), sound.addr()], &key, "reverse = false");
+        lab.once();
+        assert!(ill.updates() > 0);
+        assert_eq!(sound.updates(), 1);
+    }
 }
 
 #[test]

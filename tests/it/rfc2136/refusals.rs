@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tagalong::{
-    backend::rfc2136::Rfc2136,
+    backend::rfc2136::{Keys, Rfc2136},
     core::{
         plan::{Guard, RrsetSwap, Scope, ZoneChange},
         reason::Reason,
@@ -13,7 +13,7 @@ use tagalong::{
     sys::clock::now,
     wire::{
         exchange::{ExchangeError, Peer, Timing},
-        key::TsigKey,
+        key::Keyring,
         message::{Question, Recursion, query, update},
     },
 };
@@ -87,7 +87,8 @@ fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_i
     const HOUR: i64 = 3600;
     let text = tsig_keygen("hmac-sha256", "agent-key");
     let named = Named::primary(&fleet(), &text);
-    let key: TsigKey = text.parse().unwrap();
+    let keys: Keyring = text.parse().unwrap();
+    let key = keys.iter().next();
     let zone = ZONE.parse().unwrap();
     let requests = [
         query(&zone, Question::Soa, Recursion::Desired).unwrap(),
@@ -97,7 +98,7 @@ fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_i
     let clocks: [(fn() -> u64, i64); 2] =
         [(|| now() + HOUR.unsigned_abs(), -HOUR), (|| now() - HOUR.unsigned_abs(), HOUR)];
     for (clock, skew) in clocks {
-        let peer = Peer { server: named.addr, key: Some(&key), clock, timing };
+        let peer = Peer { server: named.addr, key, clock, timing };
         for request in &requests {
             match block_on(peer.ask(request)) {
                 Err(ExchangeError::BadTime { server, skew: told }) => {
@@ -108,15 +109,15 @@ fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_i
             }
         }
     }
-    let peer = Peer { server: named.addr, key: Some(&key), clock: now, timing };
+    let peer = Peer { server: named.addr, key, clock: now, timing };
     assert!(requests.iter().all(|request| block_on(peer.ask(request)).is_ok()));
 }
 
 #[test]
 fn a_name_outside_the_zone_of_its_update_is_notzone_and_says_where_to_look() {
     Authority::each(|authority, key| {
-        let key = Some(key.parse().unwrap());
-        let backend = Rfc2136::new("internal", vec![authority.addr()], key);
+        let keys = Keys::fixed(key).unwrap();
+        let backend = Rfc2136::new("internal", vec![authority.addr()], keys);
         let outside = "web-1.elsewhere.example.".parse().unwrap();
         let change = ZoneChange {
             zone: ZONE.parse().unwrap(),

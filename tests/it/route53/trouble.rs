@@ -7,7 +7,7 @@ use sandbox::{
     zone::RecordSet,
 };
 
-use super::{ID, NAME, calls, lab, publish, values};
+use super::{Calls, ID, NAME, calls, lab, publish, values};
 use crate::support::{Lab, OUR_MARKER, US, until};
 
 /// Runs a pass, and `meanwhile` between its reading and its writing: Route 53 is slow, and the change is on its way.
@@ -91,6 +91,16 @@ fn throttled_calls_are_made_again_inside_the_deadline() {
 }
 
 #[test]
+fn a_change_that_is_throttled_is_made_again_without_reading_again() {
+    let lab = lab();
+    let only = Some("ChangeResourceRecordSets".to_owned());
+    let fault = Fault { throttle: true, requests: Some(7), only, ..Fault::default() };
+    lab.world.faults().set(Service::Route53, fault);
+    lab.once();
+    assert_eq!(calls(&lab), Calls { lists: 1, changes: 8, zones: 0 });
+}
+
+#[test]
 fn the_accounts_five_requests_a_second_are_enough_for_a_pass_with_many_names() {
     let lab = lab();
     lab.world.set_throttling(true);
@@ -112,7 +122,8 @@ fn a_prior_request_that_is_not_complete_is_waited_for() {
 fn throttling_that_does_not_end_is_said_when_the_deadline_comes() {
     let lab = lab();
     lab.world.faults().set(Service::Route53, Fault { throttle: true, ..Fault::default() });
-    lab.once_fails().says(&["error: Route 53 throttles route53:GetHostedZone", "caused by: "]);
+    lab.once_fails()
+        .says(&["error: Route 53 throttles route53:ListResourceRecordSets", "caused by: "]);
 }
 
 #[test]
@@ -141,12 +152,12 @@ fn an_error_of_route_53_that_passes_is_waited_out() {
 
 #[test]
 fn a_call_that_is_rejected_is_said_and_not_made_again() {
-    for (before, action) in [(0, "GetHostedZone"), (1, "ListResourceRecordSets")] {
+    for action in ["GetHostedZone", "ListResourceRecordSets"] {
         let lab = lab();
-        if before == 1 {
-            lab.once();
+        if action == "GetHostedZone" {
+            let other = "[[record]]\nname = \"web-1.other.internal\"";
+            publish(&lab, other, &format!("zone_id = \"{ID}\""));
         }
-        lab.world.clear_requests();
         let fault = Fault { fail: Some(400), ..Fault::default() };
         lab.world.faults().set(Service::Route53, fault);
         lab.once_fails().says(&[
@@ -161,15 +172,16 @@ fn a_call_that_is_rejected_is_said_and_not_made_again() {
 
 #[test]
 fn a_right_that_is_missing_is_named_with_what_to_allow() {
-    for (action, configured) in [
-        ("route53:ChangeResourceRecordSets", true),
-        ("route53:ListResourceRecordSets", true),
-        ("route53:GetHostedZone", true),
-        ("route53:ListHostedZonesByVPC", false),
+    let zone = format!("zone_id = \"{ID}\"");
+    let other = "[[record]]\nname = \"web-1.other.internal\"";
+    for (action, record, backend) in [
+        ("route53:ChangeResourceRecordSets", "", zone.as_str()),
+        ("route53:ListResourceRecordSets", "", &zone),
+        ("route53:GetHostedZone", other, &zone),
+        ("route53:ListHostedZonesByVPC", "", ""),
     ] {
         let lab = lab();
-        let zone = format!("zone_id = \"{ID}\"");
-        publish(&lab, "", if configured { zone.as_str() } else { "" });
+        publish(&lab, record, backend);
         lab.world.set_denied_actions([action]);
         let run = lab.once_fails();
         let run = run.says(&[

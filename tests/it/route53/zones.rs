@@ -6,7 +6,7 @@ use sandbox::{
     zone::Zone,
 };
 
-use super::{ID, NAME, calls, publish, values};
+use super::{Calls, ID, NAME, calls, publish, values};
 use crate::support::Lab;
 
 const OTHER: &str = "Z0OTHER";
@@ -168,6 +168,25 @@ fn a_page_of_zones_that_fails_is_not_taken_for_the_end_of_them() {
 }
 
 #[test]
+fn the_name_of_the_configured_zone_is_asked_for_only_where_something_hangs_on_it() {
+    let lab = Lab::new();
+    lab.world.put_zone(Zone::new(ID, "internal"));
+    publish(&lab, "", &format!("zone_id = \"{ID}\""));
+    lab.once();
+    assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"]);
+    assert_eq!(calls(&lab).zones, 0);
+    // A plan shows it.
+    lab.tagalong(&["plan"]).expect_code(0);
+    assert_eq!(calls(&lab).zones, 1);
+    // Names of two domains may be in one zone, and then one change has both.
+    publish(&lab, "[[record]]\nname = \"db.lab.internal\"", &format!("zone_id = \"{ID}\""));
+    lab.once();
+    assert_eq!(values(&lab, ID, "db.lab.internal", "A"), ["10.0.1.23"]);
+    let Calls { changes, zones, .. } = calls(&lab);
+    assert_eq!((changes, zones), (1, 1));
+}
+
+#[test]
 fn a_name_outside_the_configured_zone_is_an_error_and_is_published_nowhere() {
     let lab = Lab::new();
     lab.world.put_zone(Zone::new(ID, "corp.internal").vpc("us-east-1", DEFAULT_VPC));
@@ -184,6 +203,15 @@ fn a_name_outside_the_configured_zone_is_an_error_and_is_published_nowhere() {
     }
     assert_eq!(values(&lab, ID, NAME, "A"), ["10.0.1.23"], "the other record is not to suffer");
     assert_eq!(calls(&lab).zones, 1, "other zones are not even looked for");
+    // Alone, it is Route 53 that says so of the change, and then the zone's name is asked for.
+    let lab = Lab::new();
+    lab.world.put_zone(Zone::new(ID, "corp.internal").vpc("us-east-1", DEFAULT_VPC));
+    lab.configure(&format!(
+        "[[record]]\nname = \"{{tag:Name}}.other.internal\"\n[backend.aws]\nkind = \"route53\"\nzone_id = \"{ID}\"\n\
+         [resolver]\nmanager = \"none\"\n"
+    ));
+    lab.once_fails()
+        .says(&["is left alone: it is outside corp.internal., the backend's only zone"]);
 }
 
 #[test]

@@ -1,0 +1,57 @@
+//! Whether the keys of the backends can be had, and who else can read them.
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    backend::rfc2136::Keys,
+    cli::{known::Known, wiring::Host},
+    config::{BackendConfig, KeyPlace},
+    core::diagnosis::{Check, Finding},
+    keys::file::KeyFile,
+    ports::Failure,
+};
+
+pub(super) async fn findings(host: &Host<'_>, known: &Known, deadline: Instant) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (backend, config) in &known.config.backends {
+        let BackendConfig::Rfc2136 { keys, zone_keys, .. } = config else { continue };
+        let (Some(source), Some(place)) = (host.keys(known, backend), keys) else {
+            findings.push(
+                Finding::note(Check::KeyFile, format!("backend `{backend}` has no key"))
+                    .because(["its updates are not signed: whoever can send from this address can send them too"])
+                    .remedy([format!("make a key with `tsig-keygen`, and name it: `backend.{backend}.key_file`")]),
+            );
+            continue;
+        };
+        let at = source.place();
+        findings.push(match timeout_at(deadline, Keys::read(source, zone_keys.clone())).await {
+            Ok(Ok(keys)) => match exposure(place) {
+                Some(text) => Finding::note(Check::KeyFile, text),
+                None => Finding::fine(Check::KeyFile, format!("{at} has {}", keys.names())),
+            },
+            Ok(Err(error)) => {
+                let Failure { texts, hints, .. } = Failure::of(&error);
+                let (first, causes) =
+                    texts.split_first().map_or(("", &[][..]), |(one, rest)| (one.as_str(), rest));
+                let word = place.word();
+                let or = format!(
+                    "write it as `tsig-keygen` does, for root alone to read, or correct `backend.{backend}.{word}`"
+                );
+                Finding::wrong(Check::KeyFile, first)
+                    .because(causes)
+                    .remedy(hints.into_iter().chain([or]))
+            }
+            Err(_) => Finding::wrong(Check::KeyFile, format!("the {at} was not to be had in time"))
+                .remedy(["give doctor more time: `--deadline 30s`"]),
+        });
+    }
+    findings
+}
+
+/// What is unwise about keys that are in a file.
+pub(in crate::cli) fn exposure(place: &KeyPlace) -> Option<String> {
+    match place {
+        KeyPlace::File(path) => KeyFile::at(path).exposure(),
+        KeyPlace::Credential(_) | KeyPlace::Parameter(_) | KeyPlace::Secret(_) => None,
+    }
+}
