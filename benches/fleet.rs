@@ -100,6 +100,15 @@ fn report(world: &World, hosts: usize, times: &[f64]) {
         let of = if request.status == Some(200) { &mut served } else { &mut refused };
         *of.entry(request.session.clone().expect("every call is signed")).or_insert(0) += 1;
     }
+    let begun = requests.first().map_or_else(Instant::now, |request| request.at);
+    let mut slots: BTreeMap<u64, (u32, u32)> = BTreeMap::new();
+    for request in &requests {
+        let slot = slots.entry((request.at - begun).as_secs() / 10).or_default();
+        if request.status == Some(200) { slot.0 += 1 } else { slot.1 += 1 }
+    }
+    for (slot, (served, refused)) in slots {
+        println!("{:4} s: {served} served, {refused} refused", slot * 10);
+    }
     let all: usize = served.values().sum();
     let shortest = all as f64 / 5.0;
     let spread = |calls: BTreeMap<String, usize>| {

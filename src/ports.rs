@@ -69,7 +69,7 @@ pub trait FactSource: Send + Sync {
 /// Says which DNS servers the fleet has.
 #[async_trait]
 pub trait ServerDirectory: Send + Sync {
-    /// The listed servers. An empty list is an answer, and never a reason to forget the last one.
+    /// The listed servers, Region by Region. An empty list is an answer, and never a reason to forget the last one.
     ///
     /// # Errors
     /// No Region tells; where some do, those that do not are in the listing.
@@ -79,10 +79,8 @@ pub trait ServerDirectory: Send + Sync {
 /// What a directory of DNS servers tells.
 #[derive(Debug, Default)]
 pub struct Listing {
-    /// The servers, in a stable order.
-    pub servers: Vec<NameServer>,
-    /// The Regions that did not tell, and why: their part of the last list stays.
-    pub untold: Vec<(String, DirectoryError)>,
+    /// Each Region, and its servers, or why it does not tell.
+    pub regions: Vec<(String, Result<Vec<NameServer>, DirectoryError>)>,
 }
 
 /// Gives TSIG keys as text, the way `tsig-keygen` writes them.

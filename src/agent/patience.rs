@@ -23,6 +23,12 @@ impl Patience {
         Self { deadline, begun: Instant::now(), tries: 0 }
     }
 
+    /// Waits before the next try where too much was asked already: longer at once; `false` when there is no time for one.
+    pub async fn ease(&mut self, at_least: Duration, clock: &dyn Clock) -> bool {
+        self.tries = self.tries.max(EASED);
+        self.wait(at_least, clock).await
+    }
+
     /// Waits before the next try; `false` when there is no time for one.
     pub async fn wait(&mut self, at_least: Duration, clock: &dyn Clock) -> bool {
         let longest = LONGEST.max(self.begun.elapsed() / PART);
@@ -56,12 +62,13 @@ pub async fn insist<T, E: Situation + 'static>(
             Err(_) => return Err(last.unwrap_or_else(|| out_of_time(who))),
         };
         let failure = Failure::of(&error);
-        let after = match error.disposition() {
-            Disposition::Retry { after } | Disposition::Ease { after } => after,
-            Disposition::Replan => Duration::ZERO,
-            Disposition::Hold => return Err(failure),
+        let again = match error.disposition() {
+            Disposition::Retry { after } => patience.wait(after, clock).await,
+            Disposition::Ease { after } => patience.ease(after, clock).await,
+            Disposition::Replan => patience.wait(Duration::ZERO, clock).await,
+            Disposition::Hold => false,
         };
-        if !patience.wait(after, clock).await {
+        if !again {
             return Err(failure);
         }
         last = Some(failure);
@@ -77,6 +84,8 @@ pub fn out_of_time(who: &str) -> Failure {
     )
 }
 
+/// Of how many tries in vain one that is throttled is worth.
+const EASED: u32 = 5;
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 /// Who has waited long already, among many who want the same, may wait this part of it longer; the last of them is no later for it.

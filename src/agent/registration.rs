@@ -138,9 +138,8 @@ impl Registration<'_> {
                     Instant::now() < self.deadline
                 }
                 Disposition::Replan => patience.wait(Duration::from_millis(200), self.clock).await,
-                Disposition::Retry { after } | Disposition::Ease { after } => {
-                    patience.wait(after, self.clock).await
-                }
+                Disposition::Retry { after } => patience.wait(after, self.clock).await,
+                Disposition::Ease { after } => patience.ease(after, self.clock).await,
                 Disposition::Hold => false,
             };
             if !again {

@@ -124,7 +124,7 @@ async fn examine_host(
         findings.extend(local::configuration(&known, host));
         findings.extend(keys::findings(host, &known, list_until).await);
         let listed = aws::list(host, &known, list_until).await;
-        findings.extend(aws::ec2(&known, listed.as_ref()));
+        findings.extend(aws::ec2(&known, listed.as_ref(), &host.untold()));
         let listed = listed.unwrap_or_else(|| Ok(Vec::new()));
         let (servers, zones) = tokio::join!(
             resolver::servers(host, &known, resolvers, &args.root, listed.clone()),

@@ -21,7 +21,7 @@ use crate::{
         event::Ending,
         facts::{Facts, Unread},
         ownership::OwnerId,
-        servers::NameServer,
+        servers::{NameServer, complete},
         template::Template,
     },
     ec2::{
@@ -60,9 +60,15 @@ pub(super) struct Host<'a> {
     pub(super) run_dir: PathBuf,
     inputs: Mutex<Inputs>,
     /// What the last list of servers left untold.
-    untold: Mutex<Vec<String>>,
+    untold: Mutex<Vec<Untold>>,
     /// Where keys are kept, and what was read there.
     keys: Mutex<BTreeMap<KeyPlace, Arc<dyn KeySource>>>,
+}
+
+/// A Region whose part of the list is that of last time.
+struct Untold {
+    text: String,
+    is_throttled: bool,
 }
 
 impl<'a> Host<'a> {
@@ -170,20 +176,28 @@ impl<'a> Host<'a> {
         known: &Known,
         deadline: Instant,
     ) -> Result<Vec<NameServer>, Failure> {
-        let Listing { mut servers, untold } = known.servers(deadline).await?;
+        let Listing { regions } = known.servers(deadline).await?;
         let now = Some(SystemClock.now());
         self.note_inputs(Inputs { servers: now, ..Inputs::default() });
         let last = self.notebook.ledger().servers.map(|known| known.servers).unwrap_or_default();
-        let told = untold.into_iter().map(|(region, error)| {
-            let kept = last.iter().filter(|server| server.is_in(&region)).cloned();
-            let before = servers.len();
-            servers.extend(kept);
-            let kept = servers.len() - before;
-            format!("{region}: {}; {kept} server(s) of the last list are kept", Failure::of(&error))
+        let mut failed = BTreeMap::new();
+        let told = regions.into_iter().map(|(region, list)| match list {
+            Ok(servers) => (region, Some(servers)),
+            Err(error) => {
+                failed.insert(region.clone(), Failure::of(&error));
+                (region, None)
+            }
         });
-        let told = told.collect();
-        servers.sort();
-        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        let (servers, kept) = complete(told.collect(), &last);
+        let untold = kept.into_iter().map(|(region, kept)| {
+            let failure = failed.remove(&region);
+            let why = failure.as_ref().map_or("it lists nobody".to_owned(), ToString::to_string);
+            Untold {
+                text: format!("{region}: {why}; {kept} server(s) of the last list are kept"),
+                is_throttled: failure.is_some_and(|failure| failure.is_throttled),
+            }
+        });
+        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = untold.collect();
         Ok(servers)
     }
 
@@ -201,7 +215,14 @@ impl<'a> Host<'a> {
 
     /// What the last list of servers left untold.
     pub(super) fn untold(&self) -> Vec<String> {
-        self.untold.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.iter().map(|one| one.text.clone()).collect()
+    }
+
+    /// Whether a Region left it untold for being asked too much.
+    pub(super) fn is_throttled(&self) -> bool {
+        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
+        untold.iter().any(|one| one.is_throttled)
     }
 
     /// When each input was read last by this process.

@@ -91,6 +91,16 @@ fn situations() -> Vec<Situation> {
             &[PLAIN],
         ),
         row(
+            "a file that root alone can read, and that has another name",
+            HostProbe { mode: Some(0o600), names: 2, ..file(DHCLIENTS_FILE) },
+            File,
+            &[
+                PLAIN,
+                "its mode 0600 keeps programs of other users from reading it",
+                "its file has 2 names",
+            ],
+        ),
+        row(
             "Amazon Linux 2023: resolved, its own file behind the link",
             nss_resolve(resolves(link(UPLINK, DHCLIENTS_FILE))),
             SystemdResolved,

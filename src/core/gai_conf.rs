@@ -54,9 +54,7 @@ impl GaiConf {
     pub fn with(&self, networks: &[Network]) -> Self {
         let rest = self.without();
         let table = Table::of(&rest);
-        // Of those in one subnet getaddrinfo(3) prefers the host's own address by itself (RFC 6724 rule 9).
-        let networks = networks.iter().filter(|network| network.nearness != Nearness::ThisHost);
-        let steps = networks.filter_map(|network| match table.place(network) {
+        let steps = told(networks).filter_map(|network| match table.place(network) {
             Place::At(value) => {
                 let prefix = network.cidr.to_ipv6_mapped();
                 Some(format!("precedence {prefix} {value} # {}", network.nearness))
@@ -98,8 +96,10 @@ impl GaiConf {
     #[must_use]
     pub fn crowded(&self, networks: &[Network]) -> Vec<Network> {
         let table = Table::of(&self.without());
-        let networks = networks.iter().filter(|network| network.nearness != Nearness::ThisHost);
-        networks.filter(|network| matches!(table.place(network), Place::NoRoom)).copied().collect()
+        told(networks)
+            .filter(|network| matches!(table.place(network), Place::NoRoom))
+            .copied()
+            .collect()
     }
 
     /// The precedence of an address by this file, its block of ours included.
@@ -121,6 +121,17 @@ impl GaiConf {
     pub fn render(&self) -> Vec<u8> {
         self.lines.concat()
     }
+}
+
+/// Those that have to be said: of those in one subnet getaddrinfo(3) prefers the host's own address by itself (RFC 6724 rule
+/// 9), so that only a public one of this host's needs a line.
+fn told(networks: &[Network]) -> impl Iterator<Item = &Network> {
+    networks.iter().filter(|network| {
+        network.nearness != Nearness::ThisHost
+            || !networks.iter().any(|other| {
+                other.nearness == Nearness::SameSubnet && other.cidr.covers(network.cidr)
+            })
+    })
 }
 
 impl fmt::Display for GaiConf {
@@ -194,7 +205,9 @@ impl Table {
             return Place::Theirs;
         }
         let above = self.rules.iter().map(|rule| rule.value).filter(|value| *value > own.value);
-        let highest = above.min().map_or(INT_MAX, |value| value - 1).min(own.value + STEPS);
+        // This host's own is a step higher where there is room; a longer prefix alone puts no address first.
+        let most = own.value + STEPS + u32::from(network.nearness == Nearness::ThisHost);
+        let highest = above.min().map_or(INT_MAX, |value| value - 1).min(most);
         let value = highest.saturating_sub(steps_down(network.nearness));
         if value > own.value { Place::At(value) } else { Place::NoRoom }
     }
@@ -218,7 +231,8 @@ fn length_of_block(lines: &[Vec<u8>]) -> usize {
 
 fn is_written_by_us(line: &[u8]) -> bool {
     let nearness =
-        [Nearness::SameSubnet, Nearness::SameZone, Nearness::SameVpc].map(|n| n.to_string());
+        [Nearness::ThisHost, Nearness::SameSubnet, Nearness::SameZone, Nearness::SameVpc]
+            .map(|n| n.to_string());
     let mut remarks = nearness.iter().map(String::as_str).chain([DEFAULT]);
     line.starts_with(b"precedence ")
         && remarks.any(|remark| line.trim_ascii_end().ends_with(format!(" # {remark}").as_bytes()))
@@ -268,6 +282,22 @@ mod tests {
             vpc: blocks("10.0.0.0/16 2001:db8::/56"),
             spread: "i-1".to_owned(),
         })
+    }
+
+    #[test]
+    fn an_address_of_this_host_outside_its_subnets_has_a_line_and_no_other_has() {
+        let here = Surroundings {
+            addresses: ["10.0.1.7", "198.51.100.7"].map(|text| text.parse().unwrap()).to_vec(),
+            subnets: vec!["10.0.1.0/24".parse().unwrap()],
+            vpc: vec!["10.0.0.0/16".parse().unwrap()],
+            ..Surroundings::default()
+        };
+        let file = GaiConf::default().with(&networks(&here)).to_string();
+        assert!(file.contains("precedence ::ffff:198.51.100.7/128 "), "{file}");
+        assert!(!file.contains("10.0.1.7/128"), "{file}");
+        assert!(precedence(&file, "198.51.100.7") > precedence(&file, "10.0.1.9"));
+        assert!(precedence(&file, "10.0.1.9") > precedence(&file, "10.0.9.9"));
+        assert!(precedence(&file, "10.0.9.9") > precedence(&file, "192.0.2.1"));
     }
 
     fn with(before: &str) -> String {

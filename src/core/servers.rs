@@ -44,6 +44,38 @@ impl NameServer {
     }
 }
 
+/// The servers of all Regions: what each lists, and of one that does not tell, or lists nobody while others tell or list
+/// otherwise, what it listed last, and how many those are.
+///
+/// Where all tell and none lists anybody, the list is empty, and what becomes of that is not decided here.
+#[must_use]
+pub fn complete(
+    regions: Vec<(String, Option<Vec<NameServer>>)>,
+    last: &[NameServer],
+) -> (Vec<NameServer>, Vec<(String, usize)>) {
+    let is_empty = |list: &Option<Vec<NameServer>>| list.as_ref().is_some_and(Vec::is_empty);
+    if regions.iter().all(|(_, list)| is_empty(list)) {
+        return (Vec::new(), Vec::new());
+    }
+    let (mut servers, mut kept) = (Vec::new(), Vec::new());
+    for (region, list) in regions {
+        let is_told = list.is_some();
+        if let Some(list) = list.filter(|list| !list.is_empty()) {
+            servers.extend(list);
+            continue;
+        }
+        let before = servers.len();
+        servers.extend(last.iter().filter(|server| server.is_in(&region)).cloned());
+        let count = servers.len() - before;
+        // A Region that never had any is no news.
+        if !is_told || count > 0 {
+            kept.push((region, count));
+        }
+    }
+    servers.sort();
+    (servers, kept)
+}
+
 /// What probes of a server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
@@ -309,6 +341,36 @@ mod tests {
         assert!(is_in("us-west-2a", "us-west-2") && is_in("us-west-2-lax-1a", "us-west-2"));
         assert!(!is_in("us-west-2a", "us-west-1") && !is_in("us-west-11a", "us-west-1"));
         assert!(!NameServer::at(at(1)).is_in("us-west-2"));
+    }
+
+    #[test]
+    fn a_region_that_does_not_tell_or_lists_nobody_keeps_its_part_of_the_last_list() {
+        let last = [server(1, "us-east-1a"), server(2, "eu-west-1a"), server(3, "eu-west-1b")];
+        let check =
+            |us: Option<&[u8]>, eu: Option<&[u8]>, expect: &[u8], kept: &[(&str, usize)]| {
+                let told = |some: Option<&[u8]>, zone: &str| {
+                    some.map(|some| some.iter().map(|one| server(*one, zone)).collect())
+                };
+                let regions = vec![
+                    ("us-east-1".to_owned(), told(us, "us-east-1a")),
+                    ("eu-west-1".to_owned(), told(eu, "eu-west-1a")),
+                ];
+                let (servers, noted) = complete(regions, &last);
+                let addresses = servers.iter().map(|it| it.address).collect::<Vec<_>>();
+                assert_eq!(addresses, expect.iter().map(|one| at(*one)).collect::<Vec<_>>());
+                let kept = kept.iter().map(|(region, count)| ((*region).to_owned(), *count));
+                assert_eq!(noted, kept.collect::<Vec<_>>());
+            };
+        check(Some(&[4]), Some(&[5]), &[4, 5], &[]);
+        check(Some(&[4]), None, &[2, 3, 4], &[("eu-west-1", 2)]);
+        check(Some(&[4]), Some(&[]), &[2, 3, 4], &[("eu-west-1", 2)]);
+        check(None, Some(&[]), &[1, 2, 3], &[("us-east-1", 1), ("eu-west-1", 2)]);
+        check(Some(&[]), Some(&[]), &[], &[]);
+        let regions = vec![
+            ("us-east-1".to_owned(), Some(vec![server(4, "us-east-1a")])),
+            ("ap-east-1".to_owned(), Some(Vec::new())),
+        ];
+        assert_eq!(complete(regions, &last).1, []);
     }
 
     const ANSWER: Answer = Answer {

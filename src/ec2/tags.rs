@@ -119,20 +119,14 @@ impl ServerDirectory for TaggedServers {
     async fn list(&self) -> Result<Listing, DirectoryError> {
         let lists = self.places.iter().map(|place| self.list_in(place));
         let lists = futures_util::future::join_all(lists).await;
-        let mut listing = Listing::default();
-        for (place, list) in self.places.iter().zip(lists) {
-            match list {
-                Ok(servers) => listing.servers.extend(servers),
-                Err(error) => listing.untold.push((place.region.clone(), error)),
-            }
-        }
-        if listing.untold.len() == self.places.len()
-            && let Some((_, error)) = listing.untold.pop()
+        let regions = self.places.iter().map(|place| place.region.clone()).zip(lists);
+        let mut regions = regions.collect::<Vec<_>>();
+        if regions.iter().all(|(_, list)| list.is_err())
+            && let Some((_, Err(error))) = regions.pop()
         {
             return Err(error);
         }
-        listing.servers.sort();
-        Ok(listing)
+        Ok(Listing { regions })
     }
 }
 

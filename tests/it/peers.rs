@@ -1,6 +1,7 @@
 //! Other servers that take dynamic updates: Knot and `PowerDNS`, each a primary of the fleet's zones that ends with its test.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::Write as _,
     net::{Ipv4Addr, SocketAddr},
@@ -28,6 +29,11 @@ pub(crate) struct Peer {
 impl Peer {
     /// Knot, with the zones open to the key of `key`, as `tsig-keygen` writes it.
     pub(crate) fn knot(key: &str) -> Self {
+        Self::knot_that_takes(key, "")
+    }
+
+    /// The same with a narrower access list.
+    pub(crate) fn knot_that_takes(key: &str, limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let addr = free_port(Ipv4Addr::LOCALHOST.into());
         let path = dir.path().display();
@@ -40,7 +46,7 @@ impl Peer {
         let conf = format!(
             "server:\n    rundir: \"{path}\"\n    listen: [ {}@{} ]\nlog:\n  - target: stderr\n    any: warning\n\
              database:\n    storage: \"{path}\"\nkey:\n  - id: agent-key\n    algorithm: hmac-sha256\n    secret: {}\n\
-             acl:\n  - id: all\n    key: agent-key\n    action: [ update, transfer ]\nzone:\n{}",
+             acl:\n  - id: all\n    key: agent-key\n    action: [ update, transfer ]\n{limits}zone:\n{}",
             addr.ip(),
             addr.port(),
             secret(key),
@@ -54,6 +60,11 @@ impl Peer {
 
     /// `PowerDNS` with its `SQLite` backend.
     pub(crate) fn powerdns(key: &str) -> Self {
+        Self::powerdns_that_takes(key, "agent-key")
+    }
+
+    /// The same with the zones open to a key of this name, that of `key` or another.
+    pub(crate) fn powerdns_that_takes(key: &str, name: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let addr = free_port(Ipv4Addr::LOCALHOST.into());
         let path = dir.path().display().to_string();
@@ -70,11 +81,13 @@ impl Peer {
         let util = |arguments: &[&str]| {
             run(Command::new("pdnsutil").arg(format!("--config-dir={path}")).args(arguments));
         };
-        util(&["import-tsig-key", "agent-key", "hmac-sha256", &secret(key)]);
+        for known in BTreeSet::from(["agent-key", name]) {
+            util(&["import-tsig-key", known, "hmac-sha256", &secret(key)]);
+        }
         for zone in ZONES {
             util(&["create-zone", zone, "ns1.example"]);
             for (kind, value) in [
-                ("TSIG-ALLOW-DNSUPDATE", "agent-key"),
+                ("TSIG-ALLOW-DNSUPDATE", name),
                 ("TSIG-ALLOW-AXFR", "agent-key"),
                 ("ALLOW-DNSUPDATE-FROM", "127.0.0.0/8"),
                 ("SOA-EDIT-DNSUPDATE", "INCREASE"),

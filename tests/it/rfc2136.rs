@@ -1,6 +1,7 @@
 //! Publishing by dynamic update: into a real BIND, and into the sandbox's server.
 
 mod faults;
+mod matrix;
 mod primary;
 mod refusals;
 

@@ -47,6 +47,8 @@ pub struct Rfc2136 {
     zones: Mutex<BTreeMap<Name, Home>>,
     /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
     primaries: Mutex<BTreeMap<Name, SocketAddr>>,
+    /// Who has answered under which key.
+    vouched: Mutex<BTreeSet<(SocketAddr, Name)>>,
     /// Names that an update found in use.
     in_use: Mutex<BTreeSet<Name>>,
 }
@@ -72,8 +74,8 @@ impl Rfc2136 {
     #[must_use]
     pub fn new(name: &str, servers: Vec<SocketAddr>, keys: Keys) -> Self {
         let name = name.to_owned();
-        let (zones, primaries, in_use) = Default::default();
-        Self { name, servers, keys, zones, primaries, in_use }
+        let (zones, primaries, vouched, in_use) = Default::default();
+        Self { name, servers, keys, zones, primaries, vouched, in_use }
     }
 
     fn home(&self, zone: &Name) -> Option<Home> {
@@ -95,6 +97,10 @@ impl Rfc2136 {
     /// whoever holds the domain above it: nothing unsigned goes to the rest of the world for that.
     fn may_follow(&self, primary: SocketAddr) -> bool {
         !self.keys.in_use().is_empty() || is_private(primary.ip())
+    }
+
+    fn has_vouched(&self, server: SocketAddr, key: &Name) -> bool {
+        self.vouched.lock().is_ok_and(|vouched| vouched.contains(&(server, key.clone())))
     }
 
     fn is_in_use(&self, name: &Name) -> bool {
@@ -301,7 +307,9 @@ impl Rfc2136 {
     async fn try_to_read(&self, zone: &Name) -> Result<Records, BackendError> {
         self.try_to_observe(std::slice::from_ref(zone)).await?;
         let unknown = || match self.servers.first() {
-            Some(server) => BackendError::NotAuth { server: *server, zone: zone.clone() },
+            Some(server) => {
+                BackendError::NotAuth { server: *server, zone: zone.clone(), operation: "transfer" }
+            }
             None => BackendError::NoServers { backend: self.name.clone() },
         };
         let Home { server, soa } = self.home(zone).ok_or_else(unknown)?;

@@ -175,7 +175,12 @@ impl Rfc2136 {
         let mut responses = Vec::new();
         for ((name, question), answer) in questions.iter().zip(answers) {
             let response = match answer {
-                Ok(response) => response,
+                Ok(response) => {
+                    if let (Some(key), Ok(mut vouched)) = (keys.of(name), self.vouched.lock()) {
+                        vouched.insert((server, key.name().clone()));
+                    }
+                    response
+                }
                 Err(error) => self.doubt(server, error, keys.of(name), name, *question).await?,
             };
             match response.rcode {

@@ -21,6 +21,13 @@ impl Rfc2136 {
     ) -> BackendError {
         let key = key.map(|key| (key.name().clone(), key.algorithm().to_string()));
         match (error, key) {
+            // Knot, of a key that may not: it has answered under that very key.
+            (
+                ExchangeError::Unverified { server, error: Some(TsigError::BadKey), .. },
+                Some((key, _)),
+            ) if operation == "update" && self.has_vouched(server, &key) => {
+                BackendError::Refused { server, zone: zone.clone(), operation }
+            }
             (
                 ExchangeError::Unverified { server, error: Some(TsigError::BadKey), .. },
                 Some((key, algorithm)),
@@ -58,7 +65,7 @@ pub(super) fn answered(
     let zone = zone.clone();
     match rcode {
         Rcode::REFUSED => BackendError::Refused { server, zone, operation },
-        Rcode::NOTAUTH => BackendError::NotAuth { server, zone },
+        Rcode::NOTAUTH => BackendError::NotAuth { server, zone, operation },
         Rcode::NOTZONE => BackendError::NotZone { server, zone },
         rcode => BackendError::Answered { server, zone, operation, rcode: rcode.to_string() },
     }

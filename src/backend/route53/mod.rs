@@ -12,10 +12,11 @@ mod zones;
 use std::{
     collections::BTreeMap,
     sync::{Mutex, PoisonError, atomic::AtomicBool},
+    time::Duration,
 };
 
 use async_trait::async_trait;
-use aws_config::{Region, SdkConfig};
+use aws_config::{Region, SdkConfig, retry::RetryConfig};
 use aws_sdk_route53::{
     Client,
     config::Builder,
@@ -86,6 +87,9 @@ impl Route53 {
         let mut config = Builder::from(shared).region(signing_region(settings.partition));
         let is_stand_in = settings.endpoint.is_some();
         config.set_endpoint_url(settings.endpoint);
+        // Who is throttled here is so for the whole account: many small waits of many hosts only make it worse.
+        let retry = RetryConfig::standard().with_max_attempts(ATTEMPTS);
+        config.set_retry_config(Some(retry.with_initial_backoff(FIRST_WAIT)));
         let zone_id = settings.zone_id.map(|id| bare_id(&id));
         let vpc = settings.vpc.map(|(region, id)| (region.to_owned(), id.to_owned()));
         Self {
@@ -270,6 +274,10 @@ fn signing_region(partition: &str) -> Region {
 
 type ChangeError = SdkError<ChangeResourceRecordSetsError>;
 
+/// Tries of one call; the journeys try on until the pass's deadline.
+const ATTEMPTS: u32 = 3;
+/// The most that is waited between the first two.
+const FIRST_WAIT: Duration = Duration::from_secs(2);
 const CHANGE: &str = "route53:ChangeResourceRecordSets";
 const LIST_RECORDS: &str = "route53:ListResourceRecordSets";
 /// More than stand at a name that no host shares.

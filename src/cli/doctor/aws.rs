@@ -103,6 +103,7 @@ pub(super) async fn list(
 pub(super) fn ec2(
     known: &Known,
     listed: Option<&Result<Vec<NameServer>, Failure>>,
+    untold: &[String],
 ) -> Vec<Finding> {
     let discovery = &known.config.discovery;
     let value = discovery.value.as_deref().unwrap_or("");
@@ -119,6 +120,12 @@ pub(super) fn ec2(
                     discovery.tag
                 )])
         }
+        Some(Ok(servers)) if !untold.is_empty() => Finding::wrong(
+            Check::Ec2,
+            format!("ec2:DescribeInstances lists {} server(s), not all of them now", servers.len()),
+        )
+        .because(untold)
+        .remedy(["let the role call it in every Region of `discovery.regions`, or leave out those that have no DNS server"]),
         Some(Ok(servers)) => Finding::fine(
             Check::Ec2,
             format!("ec2:DescribeInstances lists {} server(s)", servers.len()),
@@ -130,7 +137,13 @@ pub(super) fn ec2(
 fn places(known: &Known) -> String {
     let vpcs = &known.config.discovery.vpcs;
     let own = known.facts.as_ref().and_then(Facts::vpc_id).unwrap_or("this VPC");
-    if vpcs.is_empty() { own.to_owned() } else { vpcs.join(", ") }
+    let vpcs = match (vpcs.is_empty(), known.config.discovery.regions.is_empty()) {
+        (true, true) => own.to_owned(),
+        (true, false) => format!("{own} and any VPC of another Region"),
+        (false, _) => vpcs.join(", "),
+    };
+    let regions = known.config.discovery.regions.join(", ");
+    if regions.is_empty() { vpcs } else { format!("{vpcs} ({regions})") }
 }
 
 /// Whoever resolves AWS's names, and takes over when nobody else answers.

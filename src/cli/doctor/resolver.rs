@@ -73,6 +73,15 @@ pub(super) async fn owner(known: &Known, resolvers: &Resolvers) -> Vec<Finding> 
         Finding::wrong(Check::Owner, format!("{}, and it cannot be written", verdict.owner))
             .because(clues)
             .remedy(["let the file be on a file system that can be written, or set `[resolver] manager = \"none\"`"])
+    } else if clues.iter().any(|clue| matches!(clue, Clue::Unreadable(_))) {
+        Finding::wrong(
+            Check::Owner,
+            format!("{}, and programs of other users than root cannot read it", verdict.owner),
+        )
+        .because(clues)
+        .remedy([
+            "`chmod 644 /etc/resolv.conf`: they look names up at 127.0.0.1 now, where nobody is",
+        ])
     } else if let Some(other) = other.filter(|_| writes) {
         Finding::note(Check::Owner, format!("{}, and {other}", verdict.owner))
             .because(clues)

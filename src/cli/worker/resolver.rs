@@ -61,7 +61,10 @@ impl Worker<'_> {
             },
         };
         let is_listed = listed.is_ok();
-        let is_throttled = listed.as_ref().is_err_and(|failure| failure.is_throttled);
+        let is_throttled = match &listed {
+            Ok(_) => listing == Listing::New && host.is_throttled(),
+            Err(failure) => failure.is_throttled,
+        };
         // Until it is known what was set, nobody can tell our own change from others'.
         let setting = self.setting.lock().await;
         let mode = if possession == Possession::Contested && !self.is_as_it_was_set().await {

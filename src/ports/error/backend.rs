@@ -81,6 +81,8 @@ pub enum BackendError {
         server: SocketAddr,
         /// The zone.
         zone: Name,
+        /// `update`, `unsigned update`, `query`, `transfer`
+        operation: &'static str,
     },
     /// A name is outside the zone.
     #[error("{server} says that a name of the update is outside {zone} (NOTZONE)")]
@@ -187,8 +189,9 @@ impl Situation for BackendError {
                 if *skew > 0 { "move forward" } else { "move back" }
             ),
             Self::Refused { operation: "update", zone, .. } => format!(
-                "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; \
-                 TXT carries the owner marker"
+                "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; on Knot \
+                 an `acl` of the key with `action: update` and all of these types, on PowerDNS `pdnsutil set-meta {zone} \
+                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker"
             ),
             Self::Refused { operation: "unsigned update", .. } => {
                 "nobody signed it: set `key_file` of the backend, as the server's policy wants it".to_owned()
@@ -197,9 +200,15 @@ impl Situation for BackendError {
                 format!("on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`")
             }
             Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into; PowerDNS answers so to a key that it does not have, or has with another secret or \
-                 algorithm (`pdnsutil list-tsig-keys`)".to_owned(),
+                 algorithm (`pdnsutil list-tsig-keys`), and to one whose time is more than 300 s off".to_owned(),
+            Self::NotAuth { zone, operation: "unsigned update", .. } => format!(
+                "set `key_file` of the backend: Knot answers so to an update that nobody signed; or send updates to the primary of {zone}"
+            ),
             Self::NotAuth { zone, .. } => format!("send updates to the primary of {zone}, or create the zone there"),
             Self::NotZone { .. } => "the zone was cut while the change was on its way; see the delegations".to_owned(),
+            Self::Answered { rcode, .. } if rcode == "SERVFAIL" => {
+                "the server's log says why; Samba answers so where its policy forbids the change".to_owned()
+            }
             Self::Answered { .. } => "the server's log says why".to_owned(),
             Self::NotAuthorized { action, .. } => format!("allow {action} on the hosted zone to the instance's role"),
             Self::NoZone { .. } => "see `zone_id` in the backend's configuration".to_owned(),

@@ -1,11 +1,11 @@
 //! The resolver: its owner, its servers, its file, and what a dead first server costs.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt as _, process::Command};
 
 use sandbox::{
     black_hole::BlackHole,
     dns::{Server, Zone},
-    fault::Fault,
+    fault::{Fault, Service},
 };
 
 use super::{finds, healthy};
@@ -100,6 +100,20 @@ fn servers_that_are_all_dead_are_wrong() {
 }
 
 #[test]
+fn a_region_that_does_not_tell_is_named_with_what_is_kept_of_it() {
+    let host = healthy();
+    let config = fs::read_to_string(host.lab.path("config.toml")).unwrap();
+    let regions = "[discovery]\nregions = [\"us-east-1\", \"eu-west-1\"]\n";
+    host.lab.file("config.toml", &config.replace("[discovery]\n", regions));
+    finds(&host.lab, 0, "ec2", "fine", &["lists 2 server(s)", "(us-east-1, eu-west-1)"]);
+    let only = Some("DescribeInstances@eu-west-1".to_owned());
+    host.lab.world.faults().set(Service::Ec2, Fault { fail: Some(500), only, ..Fault::default() });
+    let words =
+        ["lists 2 server(s), not all of them now", "eu-west-1: ec2:DescribeInstances failed"];
+    finds(&host.lab, 1, "ec2", "wrong", &words);
+}
+
+#[test]
 fn the_owner_is_told_with_its_clues_and_with_what_keeps_us_from_it() {
     let host = healthy();
     let plain = resolv_conf(&[host.servers[0].addr(), host.servers[1].addr()]);
@@ -118,6 +132,27 @@ fn the_owner_is_told_with_its_clues_and_with_what_keeps_us_from_it() {
     finds(&host.lab, 1, "owner", "wrong", &words);
     host.configure("");
     let path = host.lab.path("root/etc/resolv.conf");
+    host.lab.file("root/etc/resolv.conf", &plain);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    finds(
+        &host.lab,
+        1,
+        "owner",
+        "wrong",
+        &["other users than root cannot read it", "mode 0600", "chmod 644"],
+    );
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let chattr = |change: &str| Command::new("chattr").arg(change).arg(&path).status();
+    // As root, and where the file system knows of it.
+    if chattr("+i").is_ok_and(|status| status.success()) {
+        let run = host.lab.tagalong(&["doctor"]);
+        assert!(chattr("-i").unwrap().success());
+        run.expect_code(1).prints(&[
+            "it cannot be written",
+            "it is immutable (chattr +i)",
+            "`chattr -i` the file",
+        ]);
+    }
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
     finds(&host.lab, 1, "owner", "wrong", &["cannot read"]);

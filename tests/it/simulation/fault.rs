@@ -46,7 +46,7 @@ pub(super) enum Fault {
     Upgraded(usize),
 }
 
-const ZONES: [Option<&str>; 4] = [Some("us-east-1a"), Some("us-east-1b"), Some("us-east-1c"), None];
+const ZONES: [Option<&str>; 4] = [Some("us-east-1a"), Some("us-east-1b"), Some("eu-west-1c"), None];
 
 impl Fault {
     /// A fault of one of these kinds.
@@ -69,6 +69,7 @@ impl Fault {
                 Directory::Throttled,
                 Directory::Failing,
                 Directory::Partial,
+                Directory::EmptyRegion,
                 Directory::Forbidden,
             ])),
             11 | 12 => Self::Overwritten(content(world, chance)),

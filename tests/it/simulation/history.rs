@@ -22,7 +22,7 @@ use super::{
     promises::{STALE, Seen, must, nameservers},
     scene::Scene,
     transcript::Transcript,
-    world::{Disk, Owner, Pass, VPC, World, at},
+    world::{Directory, Disk, OTHER_REGION, Owner, Pass, VPC, World, at},
 };
 
 /// Who resolves.
@@ -181,7 +181,18 @@ impl<'s> History<'s> {
             }
         };
         let said = if self.knows {
-            scene.world().list()
+            let last = known(notebook).unwrap_or_default();
+            let said = scene.world().list(&last);
+            if matches!(scene.world().directory, Directory::Partial | Directory::EmptyRegion)
+                && let Ok(said) = &said
+            {
+                let mut theirs = last.iter().filter(|one| one.is_in(OTHER_REGION));
+                must!(
+                    said.is_empty() || theirs.all(|one| said.contains(one)),
+                    "a Region that told of nobody lost a server of {last:?}: {said:?}"
+                );
+            }
+            said
         } else {
             Err(Failure::told("the VPC of this instance is not known", None))
         };
@@ -321,7 +332,9 @@ impl<'s> History<'s> {
 
     /// The servers that the next pass has to choose from, as long as nothing happens.
     pub(super) fn choice(&self) -> Vec<NameServer> {
-        let listed = self.scene.world().list().ok().filter(|list| self.knows && !list.is_empty());
+        let last = self.saved.clone().map(|(_, list)| list).unwrap_or_default();
+        let listed = self.scene.world().list(&last).ok();
+        let listed = listed.filter(|list| self.knows && !list.is_empty());
         listed.or_else(|| self.saved.clone().map(|(_, list)| list)).unwrap_or_default()
     }
 

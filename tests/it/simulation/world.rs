@@ -9,10 +9,13 @@ use std::{
 use tagalong::{
     core::{
         ledger::Ledger,
-        servers::{Answer, Health, NameServer},
+        servers::{Answer, Health, NameServer, complete},
     },
     ports::{Depth, Failure, error::DirectoryError},
 };
+
+/// The Region that tells of nobody where one does not.
+pub(super) const OTHER_REGION: &str = "eu-west-1";
 
 /// How a DNS server answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +57,10 @@ pub(super) enum Directory {
     Empty,
     Throttled,
     Failing,
-    /// One Region does not tell: an error, as `ec2/tags.rs` has it.
+    /// The other Region does not tell.
     Partial,
+    /// The other Region lists nobody.
+    EmptyRegion,
     Forbidden,
 }
 
@@ -180,8 +185,8 @@ impl World {
         self.servers.get_mut(address).unwrap().mood = mood;
     }
 
-    /// What EC2 answers now.
-    pub(super) fn list(&self) -> Result<Vec<NameServer>, Failure> {
+    /// What EC2 answers now, completed by what it listed last, as `cli/wiring.rs` does it.
+    pub(super) fn list(&self, last: &[NameServer]) -> Result<Vec<NameServer>, Failure> {
         let action = "ec2:DescribeInstances";
         let source = || "as the history has it".into();
         let error = match self.directory {
@@ -191,11 +196,19 @@ impl World {
                 listing.sort();
                 return Ok(listing);
             }
+            Directory::Partial | Directory::EmptyRegion => {
+                let there = |server: &NameServer| server.is_in(OTHER_REGION);
+                let here = self.listing.iter().filter(|server| !there(server)).cloned();
+                let other = (self.directory == Directory::EmptyRegion).then(Vec::new);
+                let regions = vec![
+                    ("us-east-1".to_owned(), Some(here.collect())),
+                    (OTHER_REGION.to_owned(), other),
+                ];
+                return Ok(complete(regions, last).0);
+            }
             Directory::Empty => return Ok(Vec::new()),
             Directory::Throttled => DirectoryError::Throttled { action, source: source() },
-            Directory::Failing | Directory::Partial => {
-                DirectoryError::Failed { action, source: source() }
-            }
+            Directory::Failing => DirectoryError::Failed { action, source: source() },
             Directory::Forbidden => DirectoryError::NotAuthorized { action, source: source() },
         };
         Err(Failure::of(&error))
