@@ -16,6 +16,7 @@ mod print;
 mod reap;
 mod restore;
 mod run;
+mod servers;
 mod status;
 mod wiring;
 mod withdraw;

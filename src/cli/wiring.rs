@@ -10,7 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{args::Args, known::Known, leases::Leases, print};
+use super::{args::Args, known::Known, leases::Leases, print, servers::Untold};
 use crate::{
     agent::{notebook::Notebook, patience::insist, report::Inputs},
     config::{
@@ -21,7 +21,6 @@ use crate::{
         event::Ending,
         facts::{Facts, Unread},
         ownership::OwnerId,
-        servers::{NameServer, complete},
         template::Template,
     },
     ec2::{
@@ -34,7 +33,7 @@ use crate::{
     },
     event::network::Addresses,
     keys,
-    ports::{Clock as _, FactSource as _, Failure, KeySource, Listing, error::FactError},
+    ports::{Clock as _, FactSource as _, Failure, KeySource, error::FactError},
     store::{Access, StateFile},
     sys::clock::SystemClock,
 };
@@ -60,15 +59,9 @@ pub(super) struct Host<'a> {
     pub(super) run_dir: PathBuf,
     inputs: Mutex<Inputs>,
     /// What the last list of servers left untold.
-    untold: Mutex<Vec<Untold>>,
+    pub(super) untold: Mutex<Vec<Untold>>,
     /// Where keys are kept, and what was read there.
     keys: Mutex<BTreeMap<KeyPlace, Arc<dyn KeySource>>>,
-}
-
-/// A Region whose part of the list is that of last time.
-struct Untold {
-    text: String,
-    is_throttled: bool,
 }
 
 impl<'a> Host<'a> {
@@ -169,38 +162,6 @@ impl<'a> Host<'a> {
         Ok(facts)
     }
 
-    /// The listed DNS servers, tried again until the deadline; of a Region that does not tell while others do, those that
-    /// were listed last.
-    pub(super) async fn servers(
-        &self,
-        known: &Known,
-        deadline: Instant,
-    ) -> Result<Vec<NameServer>, Failure> {
-        let Listing { regions } = known.servers(deadline).await?;
-        let now = Some(SystemClock.now());
-        self.note_inputs(Inputs { servers: now, ..Inputs::default() });
-        let last = self.notebook.ledger().servers.map(|known| known.servers).unwrap_or_default();
-        let mut failed = BTreeMap::new();
-        let told = regions.into_iter().map(|(region, list)| match list {
-            Ok(servers) => (region, Some(servers)),
-            Err(error) => {
-                failed.insert(region.clone(), Failure::of(&error));
-                (region, None)
-            }
-        });
-        let (servers, kept) = complete(told.collect(), &last);
-        let untold = kept.into_iter().map(|(region, kept)| {
-            let failure = failed.remove(&region);
-            let why = failure.as_ref().map_or("it lists nobody".to_owned(), ToString::to_string);
-            Untold {
-                text: format!("{region}: {why}; {kept} server(s) of the last list are kept"),
-                is_throttled: failure.is_some_and(|failure| failure.is_throttled),
-            }
-        });
-        *self.untold.lock().unwrap_or_else(PoisonError::into_inner) = untold.collect();
-        Ok(servers)
-    }
-
     /// Where the keys of a backend are kept: the same as before, with what it has read.
     pub(super) fn keys(&self, known: &Known, backend: &str) -> Option<Arc<dyn KeySource>> {
         let (place, endpoint) = match known.config.backends.get(backend)? {
@@ -213,24 +174,12 @@ impl<'a> Host<'a> {
         Some(Arc::clone(source))
     }
 
-    /// What the last list of servers left untold.
-    pub(super) fn untold(&self) -> Vec<String> {
-        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        untold.iter().map(|one| one.text.clone()).collect()
-    }
-
-    /// Whether a Region left it untold for being asked too much.
-    pub(super) fn is_throttled(&self) -> bool {
-        let untold = self.untold.lock().unwrap_or_else(PoisonError::into_inner);
-        untold.iter().any(|one| one.is_throttled)
-    }
-
     /// When each input was read last by this process.
     pub(super) fn inputs(&self) -> Inputs {
         *self.inputs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn note_inputs(&self, read: Inputs) {
+    pub(super) fn note_inputs(&self, read: Inputs) {
         let mut inputs = self.inputs.lock().unwrap_or_else(PoisonError::into_inner);
         *inputs = read.or(*inputs);
     }
