@@ -194,7 +194,7 @@ impl Schedule {
         match outcome {
             Outcome::Trampled => self.trample.happened(now).map(Note::Held),
             Outcome::Reloaded(rhythm) => {
-                self.rhythm = rhythm;
+                self.adopt(rhythm, now);
                 self.ask_everything(now);
                 None
             }
@@ -577,6 +577,7 @@ mod tests {
         schedule.due(seconds(2));
         schedule.done(Job::Reload, Outcome::Done, seconds(2), HALF);
         assert_eq!(schedule.due(seconds(2)), [], "a refused one changes nothing");
+        assert_eq!(schedule.due(seconds(3)), [Job::Probe], "by the new rhythm");
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::{process::Stdio, time::Duration};
 
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    process::Command,
+    time::{sleep, timeout},
+};
 
 /// The end of this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +18,25 @@ pub enum Shutdown {
 
 /// What is under way now; `None` where nothing is, or where systemd does not tell at once.
 pub async fn under_way() -> Option<Shutdown> {
+    let told = async {
+        loop {
+            if let Some(jobs) = jobs().await {
+                return of_jobs(&jobs);
+            }
+            // Where everything stops at a time, systemd may not take the question at once.
+            sleep(AGAIN).await;
+        }
+    };
+    timeout(PATIENCE, told).await.ok()?
+}
+
+/// The queue; `None` where systemd could not be asked.
+async fn jobs() -> Option<String> {
     let mut command = Command::new("systemctl");
     command.args(["list-jobs", "--no-legend", "--plain"]).kill_on_drop(true);
     command.stdin(Stdio::null()).stderr(Stdio::null());
-    let output = timeout(PATIENCE, command.output()).await.ok()?.ok()?;
-    of_jobs(&String::from_utf8_lossy(&output.stdout))
+    let output = command.output().await.ok().filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// `123 poweroff.target start waiting`
@@ -38,6 +55,7 @@ fn of_jobs(jobs: &str) -> Option<Shutdown> {
 
 /// A process that is told to end does so within 2 s, also where systemd hangs.
 const PATIENCE: Duration = Duration::from_millis(1500);
+const AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {

@@ -180,11 +180,21 @@ fn a_package_that_is_removed_gives_the_resolver_back_as_it_was_found_and_dhclien
 }
 
 #[test]
-fn no_boot_waits_for_silent_metadata_nor_for_dead_dns_servers() {
-    if !Shape::Debian.can_boot("boots with everything dead") {
-        return;
+fn no_boot_of_debian_waits_for_silent_metadata_nor_for_dead_dns_servers() {
+    if Shape::Debian.can_boot("boots with everything dead") {
+        boots_with_everything_dead(Shape::Debian);
     }
-    let mut machine = Machine::new(Shape::Debian, "");
+}
+
+#[test]
+fn no_boot_of_amazon_linux_2023_waits_for_silent_metadata_nor_for_dead_dns_servers() {
+    if Shape::AmazonLinux2023.can_boot("boots like Amazon Linux 2023's with everything dead") {
+        boots_with_everything_dead(Shape::AmazonLinux2023);
+    }
+}
+
+fn boots_with_everything_dead(shape: Shape) {
+    let mut machine = Machine::new(shape, "");
     machine.vpc.list(PRIMARY);
     let dead = machine.vpc.kill_primary();
     let took = machine.boot();
@@ -194,6 +204,8 @@ fn no_boot_waits_for_silent_metadata_nor_for_dead_dns_servers() {
          asked for, of 30 s at most: {}",
         commands.trim()
     );
+    let seconds = commands.trim().split('s').next().and_then(|text| text.parse::<f64>().ok());
+    assert!(seconds.is_some_and(|seconds| seconds < 40.0), "a hang, not a figure: {commands}");
     drop(dead);
     machine.vpc.respawn_primary();
     until("the name is served, without a restart", || is_published(&machine, FIRST_ADDRESS));
@@ -214,10 +226,16 @@ fn no_boot_waits_for_silent_metadata_nor_for_dead_dns_servers() {
             machine.boot();
             took.push(machine.boot_time());
         }
+        let start = ["ActiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic"].map(|at| {
+            let show = machine.ask(&format!("systemctl show --value --property={at} tagalong"));
+            Duration::from_micros(show.trim().parse().unwrap())
+        });
+        let start = start[0].saturating_sub(start[1]);
         eprintln!(
-            "{what}: the boot took {:.2?} without the agent and {:.2?} with it",
+            "{shape:?}, {what}: the boot took {:.2?} without the agent and {:.2?} with it, of it {start:.2?} until it was ready",
             took[0], took[1]
         );
+        assert!(start < Duration::from_secs(5), "a hang, not a figure: {start:?}");
         assert!(took[1] < took[0] + Duration::from_secs(10), "a hang, not a figure: {took:?}");
         assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
         drop(dead);

@@ -277,8 +277,12 @@ impl Rfc2136 {
             outcome => return outcome,
         };
         // A secondary says one of these; the primary may say yes: by MNAME, or one of the zone's other servers, or of ours.
-        let primary = self.primary(home.server, &home.soa).await;
-        let named = self.name_servers(home.server, &change.zone).await;
+        let (mut primary, mut named) = (None, Vec::new());
+        // One that is silent tells of nobody.
+        if !matches!(told, BackendError::NoAnswer { .. }) {
+            primary = self.primary(home.server, &home.soa).await;
+            named = self.name_servers(home.server, &change.zone).await;
+        }
         let others = primary.into_iter().chain(named).filter(|server| self.may_follow(*server));
         let mut tried = BTreeSet::from([home.server]);
         for server in others.chain(self.servers.iter().copied()) {

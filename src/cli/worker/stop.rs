@@ -22,7 +22,9 @@ impl Worker<'_> {
         if occasions.contains(&Occasion::Stop) {
             Some(STOP_LIMIT)
         } else if occasions.contains(&Occasion::Poweroff) {
-            (shutdown().await == Some(Shutdown::Poweroff)).then_some(POWEROFF_LIMIT)
+            let shutdown = shutdown().await;
+            tracing::info!(?shutdown, "what becomes of the host, as systemd tells");
+            (shutdown == Some(Shutdown::Poweroff)).then_some(POWEROFF_LIMIT)
         } else {
             None
         }
