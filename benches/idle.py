@@ -5,7 +5,8 @@ usage: benches/idle.py TAGALONG SANDBOX [--seconds 600]
 
 TAGALONG and SANDBOX are release binaries. On loopback: the metadata service and AWS of `sandbox`, its DNS server as the backend and as
 the one server in use, the default rhythm (looks every 5 s, probes every 10 s, the list every 60 s). The agent is given 10 s to settle.
-CPU time is of /proc/PID/stat, wake-ups are its voluntary context switches, memory is VmRSS and its peak VmHWM.
+CPU time is of /proc/PID/stat, wake-ups are the voluntary context switches of its threads (those of threads that have ended are lost),
+memory is VmRSS and its peak VmHWM.
 """
 import argparse, json, os, subprocess, sys, tempfile, time, urllib.request
 from pathlib import Path
@@ -14,13 +15,17 @@ INSTANCE = "i-0123456789abcdef0"
 KEY = 'key "bench." {\n\talgorithm hmac-sha256;\n\tsecret "EZHQ9xJsTwEW01CWk0anu1Tjc0ml3XBtGa8q5TYB36I=";\n};\n'
 
 
+def fields_of(path):
+    return dict(line.split(":\t", 1) for line in path.read_text().splitlines() if ":\t" in line)
+
+
 def status(pid):
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    fields = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    fields = fields_of(Path(f"/proc/{pid}/status"))
+    wakes = sum(int(fields_of(path)["voluntary_ctxt_switches"]) for path in Path(f"/proc/{pid}/task").glob("*/status"))
     ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     cpu = (int(ticks[11]) + int(ticks[12])) / os.sysconf("SC_CLK_TCK")
     kib = lambda name: int(fields[name].split()[0]) / 1024
-    return cpu, int(fields["voluntary_ctxt_switches"]), kib("VmRSS"), kib("VmHWM")
+    return cpu, wakes, kib("VmRSS"), kib("VmHWM")
 
 
 def main():
