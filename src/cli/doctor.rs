@@ -69,7 +69,10 @@ fn examine(args: &Args, deadline: tokio::time::Instant) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.check);
     let mut told = Vec::<Finding>::new();
-    for finding in findings {
+    for mut finding in findings {
+        if finding.verdict != Verdict::Fine && finding.remedy.is_empty() {
+            finding.remedy.push(remedy(finding.check).to_owned());
+        }
         if !told.contains(&finding) {
             told.push(finding);
         }
@@ -102,10 +105,13 @@ async fn examine_host(
             Err(_) => known.clone().await,
         }
     };
+    // Whatever is late is lost alone.
     let apart = async {
         let Ok(known) = early.await else { return Vec::new() };
-        let (mut findings, owner) =
-            tokio::join!(aws::vpc_resolver(&known), resolver::owner(&known, resolvers));
+        let (mut findings, owner) = tokio::join!(
+            in_time(Check::VpcResolver, deadline, aws::vpc_resolver(&known)),
+            in_time(Check::Owner, deadline, resolver::owner(&known, resolvers))
+        );
         findings.extend(owner);
         findings
     };
@@ -126,46 +132,59 @@ async fn examine_host(
         let listed = aws::list(host, &known, list_until).await;
         findings.extend(aws::ec2(&known, listed.as_ref(), &host.untold()));
         let listed = listed.unwrap_or_else(|| Ok(Vec::new()));
+        let servers = resolver::servers(host, &known, resolvers, &args.root, listed.clone());
         let (servers, zones) = tokio::join!(
-            resolver::servers(host, &known, resolvers, &args.root, listed.clone()),
+            in_time(Check::Server, deadline, servers),
             zones::findings(host, &known, listed, deadline)
         );
         findings.extend(servers);
         findings.extend(zones);
         findings
     };
-    // Whatever part is late is lost alone.
-    let late = |check| vec![Finding::wrong(check, "it was not looked at in time")];
-    let (apart, whole) = tokio::join!(
-        tokio::time::timeout_at(deadline, apart),
-        tokio::time::timeout_at(deadline, whole)
-    );
-    let mut findings = apart.unwrap_or_else(|_| late(Check::Owner));
-    findings.extend(whole.unwrap_or_else(|_| late(Check::Server)));
+    let (mut findings, whole) = tokio::join!(apart, whole);
+    findings.extend(whole);
     findings
+}
+
+/// What `work` finds by the deadline.
+async fn in_time(
+    check: Check,
+    deadline: tokio::time::Instant,
+    work: impl Future<Output = Vec<Finding>>,
+) -> Vec<Finding> {
+    let late = |_| vec![Finding::wrong(check, "it was not looked at in time").remedy([MORE_TIME])];
+    tokio::time::timeout_at(deadline, work).await.unwrap_or_else(late)
 }
 
 /// What a failure is as a finding: its causes are the reasons, its hints the remedies.
 fn failed(check: Check, verdict: Verdict, failure: &Failure) -> Finding {
     let mut texts = failure.texts.iter();
     let first = texts.next().map(String::as_str).unwrap_or_default();
-    let finding = Finding::of(check, verdict, first).because(texts).remedy(&failure.hints);
-    if finding.remedy.is_empty() { finding.remedy(remedy(check)) } else { finding }
+    Finding::of(check, verdict, first).because(texts).remedy(&failure.hints)
 }
 
-/// What to do about a failure that has no hint of its own.
-fn remedy(check: Check) -> Option<&'static str> {
-    Some(match check {
+/// What to do about what has no remedy of its own.
+fn remedy(check: Check) -> &'static str {
+    match check {
         Check::Configuration => {
             "`tagalong config show` says what is in force and where it comes from"
         }
+        Check::KeyFile => "write it as `tsig-keygen` does, for root alone to read",
+        Check::State => "see that root can read and write it, and that its disk is not full",
+        Check::Agent => "`systemctl status tagalong` and `journalctl --unit tagalong` say more",
+        Check::LastPass => "`tagalong once` makes a pass now, and says what is wrong",
         Check::Metadata | Check::Tags | Check::Ec2 => {
             "it may pass: a pass tries again until its deadline, the agent later and later"
         }
-        Check::Owner | Check::ResolvConf => "see that it is a file that root can read",
-        Check::Zone => SEE_SERVER,
-        _ => return None,
-    })
+        Check::VpcResolver => "see whether the VPC has DNS support (`enableDnsSupport`)",
+        Check::Owner => "see that its files are files that root can read",
+        Check::Server | Check::Zone => SEE_SERVER,
+        Check::ResolvConf => "`tagalong plan` shows what would be set, `tagalong once` sets it",
+        Check::FirstServer => "let there be a second server",
+        Check::Overwritten => "keep that program away from the file",
+        Check::Names => "correct the tag or the `[[record]]` that it comes from",
+        Check::Tsig => "let this host and the server have the same key",
+    }
 }
 
 /// Whether this host's resolver is ours to set.
@@ -239,6 +258,7 @@ fn json(findings: &[Finding], wrong: usize, notes: usize) -> String {
 /// What to look at where a DNS server does not answer.
 const SEE_SERVER: &str =
     "see whether it runs, and its security group (UDP and TCP port 53 from here)";
+const MORE_TIME: &str = "give doctor more time: `--deadline 30s`";
 /// Two tries: a person waits.
 const PATIENCE: Patience = Patience {
     attempts: 2,

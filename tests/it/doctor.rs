@@ -83,15 +83,17 @@ fn of_check(run: &Run, check: &str) -> Vec<Value> {
 #[track_caller]
 fn finds(lab: &Lab, code: i32, check: &str, verdict: &str, words: &[&str]) {
     let json = lab.tagalong(&["doctor", "--json"]).expect_code(code);
+    for finding in json.json()["findings"].as_array().unwrap() {
+        let has_remedy = !finding["remedy"].as_array().unwrap().is_empty();
+        assert_eq!(has_remedy, finding["verdict"] != "fine", "{finding}");
+    }
     let found = of_check(&json, check);
-    let matching = found.iter().find(|finding| {
+    let is_found = found.iter().any(|finding| {
         let text = finding.to_string().replace("\\\"", "\"");
         finding["verdict"] == verdict && words.iter().all(|word| text.contains(word))
     });
-    let Some(matching) = matching else { panic!("no {verdict} {check} with {words:?} in {json}") };
+    assert!(is_found, "no {verdict} {check} with {words:?} in {json}");
     assert_eq!(json.json()["ok"], code == 0, "{json}");
-    let needs_remedy = verdict == "wrong";
-    assert!(!needs_remedy || !matching["remedy"].as_array().unwrap().is_empty(), "{matching}");
     let text = lab.tagalong(&["doctor"]).expect_code(code);
     let head = if verdict == "fine" { String::new() } else { format!("{verdict}: ") };
     let lines = text.stdout.lines().collect::<Vec<_>>();
@@ -105,7 +107,7 @@ fn finds(lab: &Lab, code: i32, check: &str, verdict: &str, words: &[&str]) {
     for word in words {
         assert!(whole.contains(word), "`{word}` is missing in\n{whole}");
     }
-    assert!(!needs_remedy || whole.contains("  hint: "), "{whole}");
+    assert_eq!(whole.contains("  hint: "), verdict != "fine", "{whole}");
 }
 
 fn set(lab: &Lab, service: Service, fault: Fault) {
@@ -161,7 +163,7 @@ fn a_dead_world_does_not_hold_it_up() {
     run.expect_code(1).prints(&[
         "metadata      wrong: the instance metadata service at",
         "first_server  wrong: ",
-        "zone          wrong: no server of backend `internal` answers",
+        "zone          wrong: ",
         "and then it fails",
     ]);
     // The metadata lives, and EC2 does not: the servers that are known are looked at.
@@ -216,7 +218,7 @@ fn a_key_file_that_cannot_be_used_or_that_others_can_read_is_told() {
 }
 
 #[test]
-fn whether_theagent_runs_and_how_its_last_pass_went() {
+fn whether_the_agent_runs_and_how_its_last_pass_went() {
     let host = fresh();
     finds(&host.lab, 0, "last_pass", "note", &["none since the boot"]);
     host.agent.unlock().unwrap();
@@ -238,7 +240,7 @@ fn whether_theagent_runs_and_how_its_last_pass_went() {
 }
 
 #[test]
-fn a_realagent_is_seen_and_not_disturbed() {
+fn a_real_agent_is_seen_and_not_disturbed() {
     let host = fresh();
     host.agent.unlock().unwrap();
     let agent = host.lab.start(&["run"]);

@@ -2,6 +2,7 @@
 
 use tokio::time::{Instant, timeout_at};
 
+use super::MORE_TIME;
 use crate::{
     backend::rfc2136::Keys,
     cli::{known::Known, wiring::Host},
@@ -42,7 +43,7 @@ pub(super) async fn findings(host: &Host<'_>, known: &Known, deadline: Instant) 
                     .remedy(hints.into_iter().chain([or]))
             }
             Err(_) => Finding::wrong(Check::KeyFile, format!("the {at} was not to be had in time"))
-                .remedy(["give doctor more time: `--deadline 30s`"]),
+                .remedy([MORE_TIME]),
         });
     }
     findings

@@ -76,7 +76,6 @@ fn overwritten(run_dir: &Path) -> Finding {
 pub(super) fn misconfigured(error: &ConfigError) -> Finding {
     Finding::wrong(Check::Configuration, &error.what)
         .because([&error.origin])
-        .remedy(super::remedy(Check::Configuration))
 }
 
 /// What is wrong with the configuration's tags and with the files that it names, and what somebody should know.

@@ -278,7 +278,13 @@ fn file_findings(
             ]
         }
         Action::Kept(why) => {
-            vec![Finding::note(Check::ResolvConf, format!("{now}; kept: {why}")).because(notices)]
+            vec![
+                Finding::note(Check::ResolvConf, format!("{now}; kept: {why}"))
+                    .because(notices)
+                    .remedy([
+                        "see the servers that do not answer, and what takes the resolver over",
+                    ]),
+            ]
         }
         Action::Unmanaged => vec![Finding::fine(Check::ResolvConf, now)],
         // What its owner says against it is told of the owner.

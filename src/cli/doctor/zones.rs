@@ -78,7 +78,11 @@ async fn of_backend(
             "no name is known without the metadata"
         };
         return vec![
-            Finding::note(Check::Zone, format!("backend `{name}` was not asked")).because([why]),
+            Finding::note(Check::Zone, format!("backend `{name}` was not asked"))
+                .because([why])
+                .remedy([
+                    "a `[[record]]` names what this host is to hold; the metadata say who it is",
+                ]),
         ];
     }
     let opened = match open(host, known, name, listed, deadline).await {
@@ -86,7 +90,8 @@ async fn of_backend(
         // It is told where it was found: of the key, or of EC2.
         Err(failure) => {
             let finding = format!("backend `{name}` was not asked");
-            return vec![Finding::note(Check::Zone, finding).because([failure])];
+            let mend = ["mend first what is told of its key, or of EC2"];
+            return vec![Finding::note(Check::Zone, finding).because([failure]).remedy(mend)];
         }
     };
     let whole = timeout_at(deadline, opened.port().observe(&names));
