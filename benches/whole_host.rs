@@ -39,19 +39,31 @@ fn main() {
     let rounds = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(20);
     if can_run("this benchmark") {
         println!("{rounds} rounds each; median, and the longest");
-        lease_to_record(rounds);
+        lease_to_record(rounds, Hooks::Installed);
+        lease_to_record(rounds, Hooks::Missing);
         tag_to_file(rounds);
     }
 }
 
-fn lease_to_record(rounds: usize) {
-    let mut host = Host::new("", Hooks::Installed);
+/// Of which a hook tells, or rtnetlink alone, as with systemd-networkd and after a NAK under NetworkManager.
+fn lease_to_record(rounds: usize, hooks: Hooks) {
+    let mut host = Host::new("", hooks);
     host.dhclient();
     host.agent("[metadata]\nrefresh = \"1h\"\n");
     until("it is published", || host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]);
     let report = host.path(&format!("/run/tagalong/hook/{INTERFACE}:4"));
+    let (begun, event) = match hooks {
+        Hooks::Installed => (
+            "from the hook's report to the agent being awake",
+            "event=Some(Lease(Lease { reason: Bound",
+        ),
+        Hooks::Missing => (
+            "from the address in the kernel (looked at every 5 ms) to the agent being awake",
+            "event=Some(Network)",
+        ),
+    };
     let mut parts = Parts::new([
-        "from the hook's report to the agent being awake",
+        begun,
         "to the update being acknowledged by the primary",
         "to the new address being seen in an answer (asked every 5 ms)",
         "in all",
@@ -62,15 +74,23 @@ fn lease_to_record(rounds: usize) {
         let address = if round % 2 == 0 { OTHER } else { FIRST_ADDRESS };
         let read = host.log("agent").len();
         host.vpc.move_host(address);
+        until("the host has it", || host.has(address));
+        let had = SystemTime::now();
         until("it is served", || host.vpc.published(NAME) == [address.to_string()]);
         let served = SystemTime::now();
-        let reported = fs::metadata(&report).unwrap().modified().unwrap();
+        let reported = match hooks {
+            Hooks::Installed => fs::metadata(&report).unwrap().modified().unwrap(),
+            Hooks::Missing => had,
+        };
         let log = host.log("agent").split_off(read);
-        let woken = moment(&log, "event=Some(Lease(Lease { reason: Bound");
+        // The last before it was published: another tells that the old address is gone.
+        let end = log.find("published backend").unwrap();
+        let line = log[..end].rfind(event).map_or(0, |at| log[..at].rfind('\n').unwrap_or(0));
+        let woken = moment(&log[line..], event);
         let acknowledged = moment(&log, "published backend=\"internal\" zone=corp.internal.");
         parts.add(&[time_of_day(reported), woken, acknowledged, time_of_day(served)]);
     }
-    println!("a lease for another address:");
+    println!("a lease for another address, hooks {hooks:?}:");
     parts.print();
 }
 

@@ -91,13 +91,14 @@ impl Agent<'_> {
                     let now = began.elapsed();
                     handles.remove(&job);
                     tracing::debug!(?job, outcome = ?performed.outcome, events = ?performed.events, "ends");
+                    // By what is wanted now, whatever it found.
+                    if let Some(rhythm) = performed.rhythm {
+                        schedule.adopt(rhythm, now);
+                    }
                     for event in &performed.events {
                         schedule.on(event, now, self.clock.jitter());
                     }
                     let note = schedule.done(job, performed.outcome, now, self.clock.jitter());
-                    if let Some(rhythm) = performed.rhythm {
-                        schedule.adopt(rhythm, now);
-                    }
                     let noted = note.map(|note| self.work.note(note));
                     if let Some(status) = noted.or(performed.status) {
                         self.supervisor.status(&status);

@@ -34,6 +34,11 @@ impl Standing {
         };
         News { begun: only_in(&now, &before), over: only_in(&before, &now) }
     }
+
+    /// What `part` meets at the moment.
+    pub fn of(&self, part: &str) -> impl Iterator<Item = &str> {
+        self.told.get(part).into_iter().flat_map(|met| met.values().map(String::as_str))
+    }
 }
 
 /// The text without its numbers: ages and times change with each telling.

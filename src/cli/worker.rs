@@ -18,7 +18,10 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::{sync::Mutex, time::Instant};
 
-use self::resolver::Listing;
+use self::{
+    resolver::Listing,
+    telling::{LOOK, RELOAD},
+};
 use super::{
     args::Args,
     known::Known,
@@ -207,19 +210,33 @@ impl<'a> Worker<'a> {
             Ok(looked) => looked,
             Err(error) => {
                 self.blind.set(true);
-                self.say_conditions("look", [Failure::of(&error).to_string()]);
+                self.say_conditions(LOOK, [Failure::of(&error).to_string()]);
                 performed.outcome = Outcome::Failed;
+                performed.status = Some(self.status(&self.report.borrow()));
                 return performed;
             }
         };
-        self.say_conditions("look", []);
+        self.say_conditions(LOOK, []);
         let before = self.looked.replace(Some(facts.clone()));
         let was_blind = self.blind.replace(false);
+        if was_blind {
+            performed.status = Some(self.status(&self.report.borrow()));
+        }
         if was_blind || before.is_some_and(|before| before != facts) {
             performed.events.push(Event::FactsChanged);
+            if self.ending.get() {
+                // No registration reads them any more, and a tag may say that the records stay.
+                let _ = self.known_anew(&host).await;
+                performed.rhythm = Some(self.rhythm());
+            }
         }
         match ending {
             Some(ending) if !self.ending.replace(true) => {
+                // Whether the records go then, a tag may say.
+                if self.known().is_none() {
+                    let _ = self.known_anew(&host).await;
+                }
+                performed.rhythm = Some(self.rhythm());
                 tracing::warn!(?ending, "EC2 announces the end of this instance");
                 performed.events.push(Event::Ending(ending));
             }
@@ -239,12 +256,17 @@ impl<'a> Worker<'a> {
     /// What is known of this host; on one that has just begun, its facts are waited for, but not long: the last good list
     /// needs none.
     async fn known_or_read(&self, host: &Rc<Host<'_>>) -> Option<Rc<Known>> {
-        if let Some(known) = self.known() {
-            return Some(known);
+        match self.known() {
+            Some(known) => Some(known),
+            None => self.known_anew(host).await,
         }
+    }
+
+    /// What is known of this host by its facts, or by the files alone where they are not to be had soon.
+    async fn known_anew(&self, host: &Rc<Host<'_>>) -> Option<Rc<Known>> {
         let facts = host.facts(Instant::now() + FACTS_PATIENCE).await;
         let known = Rc::new(host.complete(facts.as_ref().ok()).ok()?);
-        if facts.is_ok() && self.known().is_none() {
+        if facts.is_ok() {
             self.learn(host, known.clone());
         }
         Some(known)
@@ -271,19 +293,25 @@ impl<'a> Worker<'a> {
         });
         match checked {
             Ok((host, config)) => {
-                self.say_conditions("reload", []);
+                self.say_conditions(RELOAD, []);
                 tracing::info!("the configuration was read again");
                 *self.host.borrow_mut() = Rc::new(host);
                 *self.config.borrow_mut() = Rc::new(config);
-                *self.known.borrow_mut() = None;
-                Performed::with(Outcome::Reloaded(self.rhythm()))
+                // The tags are as they were, so that what they say is not undone for a moment.
+                let facts = self.known().and_then(|known| known.facts.clone());
+                let known = facts.and_then(|facts| self.host().complete(Some(&facts)).ok());
+                *self.known.borrow_mut() = known.map(Rc::new);
+                let rhythm = self.rhythm();
+                let status = Some(self.status(&self.report.borrow()));
+                Performed { status, ..Performed::with(Outcome::Reloaded(rhythm)) }
             }
             Err(errors) => {
                 let told = errors
                     .iter()
                     .map(|error| format!("the old configuration stays in force: {error}"));
-                self.say_conditions("reload", told);
-                Performed::with(Outcome::Done)
+                self.say_conditions(RELOAD, told);
+                let status = Some(self.status(&self.report.borrow()));
+                Performed { status, ..Performed::with(Outcome::Done) }
             }
         }
     }

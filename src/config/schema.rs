@@ -249,7 +249,7 @@ pub const KEYS: &[Key] = &[
         "resolver.probe",
         Form::Text,
         "\"10s\"",
-        "how often the agent asks the servers in use whether they serve; a silent one is out within two of these",
+        "how often the agent asks the servers in use whether they serve; a silent one is out within two of these, or 3 s where that is more",
     ),
     key(
         "resolver.prefer",

@@ -22,7 +22,8 @@ pub struct Schedule {
     rhythm: Rhythm,
     slots: BTreeMap<Job, Slot>,
     trample: Trample,
-    ending: bool,
+    /// Whether the end of the instance is announced.
+    announced: bool,
     interrupted: Vec<Job>,
     looks: Pace,
     /// Second tries that the network set off.
@@ -58,7 +59,7 @@ impl Schedule {
             rhythm,
             slots,
             trample: Trample::default(),
-            ending: false,
+            announced: false,
             interrupted: Vec::new(),
             looks: Pace::of(MOST_LOOKS, LOOKS_SPAN),
             retries: Pace::of(MOST_RETRIES, RETRIES_SPAN),
@@ -112,26 +113,44 @@ impl Schedule {
             }
             Event::ServerBack => self.ask(Job::Rank, now),
             Event::ClockStepped => self.ask_everything(now),
-            Event::Ending(_) if self.rhythm.withdraw_at_end && !self.ending => {
-                self.ending = true;
+            Event::Ending(_) => self.announce(true, now),
+            Event::EndingRevoked => self.announce(false, now),
+            Event::Reload => self.ask(Job::Reload, now),
+            // It is the loop's own affair.
+            Event::Stop => {}
+        }
+    }
+
+    fn announce(&mut self, announced: bool, now: Moment) {
+        let before = self.withdraws();
+        self.announced = announced;
+        self.turn_round(before, now);
+    }
+
+    /// Whether the records are to be gone, since the instance is about to end.
+    fn withdraws(&self) -> bool {
+        self.announced && self.rhythm.withdraw_at_end
+    }
+
+    /// Takes the records back from now on, or publishes them again, where that is not what was done `before`.
+    fn turn_round(&mut self, before: bool, now: Moment) {
+        match (before, self.withdraws()) {
+            (false, true) => {
                 self.interrupt(Job::Register);
                 self.ask(Job::Withdraw, now);
             }
-            Event::EndingRevoked if self.ending => {
-                self.ending = false;
+            (true, false) => {
                 self.interrupt(Job::Withdraw);
                 self.slot(Job::Withdraw).due = None;
                 self.ask(Job::Register, now);
             }
-            Event::Reload => self.ask(Job::Reload, now),
-            // Stop is the loop's own affair.
-            Event::Ending(_) | Event::EndingRevoked | Event::Stop => {}
+            _ => {}
         }
     }
 
     /// The jobs to begin now; each counts as running until [`done`](Self::done).
     pub fn due(&mut self, now: Moment) -> Vec<Job> {
-        let (ending, held) = (self.ending, self.trample.held_until(now));
+        let (ending, held) = (self.withdraws(), self.trample.held_until(now));
         let blocked = self.blocked();
         let mut jobs = Vec::new();
         for (job, slot) in &mut self.slots {
@@ -220,7 +239,9 @@ impl Schedule {
     /// Another rhythm, from `now` on: what is done by it is not waited for longer than by the new one.
     pub fn adopt(&mut self, rhythm: Rhythm, now: Moment) {
         if self.rhythm != rhythm {
+            let before = self.withdraws();
             self.rhythm = rhythm;
+            self.turn_round(before, now);
             for job in [Job::Look, Job::Probe, Job::List] {
                 if let Some(period) = self.period(job) {
                     let period = self.eased(job, period);
@@ -563,6 +584,23 @@ mod tests {
         schedule.due(Moment::ZERO);
         schedule.on(&Event::Ending(Ending::AutoScaling), seconds(1), HALF);
         assert_eq!(schedule.due(seconds(1)), []);
+    }
+
+    #[test]
+    fn an_end_that_is_announced_counts_from_when_the_configuration_lets_it() {
+        let stays = || Rhythm { withdraw_at_end: false, ..rhythm() };
+        let mut schedule = Schedule::new(stays());
+        schedule.on(&Event::Ending(Ending::Spot), Moment::ZERO, HALF);
+        for job in schedule.due(Moment::ZERO) {
+            schedule.done(job, Outcome::Done, Moment::ZERO, HALF);
+        }
+        schedule.adopt(rhythm(), seconds(1));
+        assert_eq!(schedule.due(seconds(1)), [Job::Withdraw]);
+        schedule.done(Job::Withdraw, Outcome::Done, seconds(1), HALF);
+        schedule.adopt(rhythm(), seconds(2));
+        assert_eq!(schedule.due(seconds(2)), [], "once");
+        schedule.adopt(stays(), seconds(3));
+        assert_eq!(schedule.due(seconds(3)), [Job::Register]);
     }
 
     #[test]

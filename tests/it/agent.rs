@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::net::UnixDatagram,
+    os::unix::net::{UnixDatagram, UnixListener},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -65,6 +65,10 @@ impl Home {
     }
 
     fn start(&self) -> Agent {
+        self.start_with(&[])
+    }
+
+    fn start_with(&self, environment: &[(&str, &str)]) -> Agent {
         let log = self.lab.path("agent.log");
         let path = self.lab.path("notify");
         let _ = fs::remove_file(&path);
@@ -72,6 +76,7 @@ impl Home {
         notify.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let mut command = self.lab.command(&["run"]);
         command.env("NOTIFY_SOCKET", &path).env("PATH", "/usr/bin:/bin");
+        command.envs(environment.iter().copied());
         command.env("RUST_LOG", "warn,tagalong=info,tagalong::agent::daemon=debug");
         let file = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file);
@@ -123,6 +128,14 @@ impl Agent {
 
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Waits until no job is under way.
+    fn idle(&self) {
+        until("all jobs are done", || {
+            let log = self.log();
+            log.matches("begins job=").count() == log.matches("ends job=").count()
+        });
     }
 
     /// Waits for a message to the service manager that `is_it`.
@@ -293,6 +306,34 @@ fn where_the_metadata_are_silent_from_the_start_dead_servers_are_left_and_trampl
     second.fault(DROP);
     until("the dead one is out", || !home.uses(&second));
     assert!(home.uses(&home.server));
+    let silent = "the instance metadata service at";
+    agent.told(|text| text.starts_with("STATUS=") && text.contains(silent));
+    home.lab.world.faults().clear();
+    agent.told(|text| text.starts_with("STATUS=published") && !text.contains(silent));
+}
+
+#[test]
+fn the_service_manager_hears_as_often_as_it_wants_to_that_an_idle_agent_lives() {
+    let home = Home::new();
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    let idle = ["1s", "2s"].iter().fold(config, |text, time| text.replace(time, "1h"));
+    home.lab.file("config.toml", &idle);
+    let [watched, left_alone] = [&[("WATCHDOG_USEC", "500000")][..], &[]].map(|environment| {
+        let agent = home.start_with(environment);
+        agent.told(|message| message.contains("resolvers") && message.contains("published"));
+        agent.idle();
+        let patience = Some(Duration::from_secs(3));
+        agent.notify.set_read_timeout(patience).unwrap();
+        let mut heard = 0;
+        let mut buffer = [0; 4096];
+        while heard < 10
+            && agent.notify.recv(&mut buffer).is_ok_and(|_| buffer.starts_with(b"WATCHDOG=1"))
+        {
+            heard += 1;
+        }
+        heard
+    });
+    assert_eq!((watched, left_alone), (10, 0));
 }
 
 #[test]
@@ -439,6 +480,8 @@ fn a_configuration_that_is_read_again_is_in_force_and_a_broken_one_is_refused() 
     home.lab.file("config.toml", "version = 1\n[resolver]\nserach = []\n");
     agent.signal("HUP");
     until("the refusal is said", || agent.log().contains("the old configuration stays in force"));
+    let status = agent.told(|text| text.contains("the old configuration stays in force"));
+    assert!(status.starts_with("STATUS=published web-1.corp.internal."), "{status}");
     assert!(agent.log().contains("serach"), "{}", agent.log());
     home.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
     until("the old one is in force", || home.published() == ["10.0.1.99"]);
@@ -448,6 +491,9 @@ fn a_configuration_that_is_read_again_is_in_force_and_a_broken_one_is_refused() 
         dig(home.server.addr(), "other.corp.internal.", "A") == ["10.0.1.99"]
     });
     until("the old name is gone", || home.published().is_empty());
+    agent.told(|text| {
+        text.starts_with("STATUS=published other.") && !text.contains("old configuration")
+    });
 }
 
 #[test]
@@ -481,6 +527,27 @@ fn records_go_when_the_auto_scaling_group_ends_the_instance_and_are_not_made_by_
     assert!(home.published().is_empty(), "{}", agent.log());
     home.lab.world.update_instance(US, |host| host.target_lifecycle_state = None);
     until("it is published again", || home.published() == ["10.0.1.23"]);
+}
+
+#[test]
+fn an_end_that_is_announced_counts_from_when_a_tag_lets_the_records_go() {
+    let home = Home::new();
+    let withdraw = |occasion: &'static str| {
+        home.lab.world.update_instance(US, |host| {
+            host.tags.insert("tagalong:lifecycle.withdraw".into(), occasion.into());
+        });
+    };
+    withdraw("stop");
+    home.lab.world.update_instance(US, |host| host.spot_action = Some(spot()));
+    let agent = home.settled();
+    until("the end is seen", || agent.log().contains("announces the end of this instance"));
+    until("it has looked again", || agent.log().matches("ends job=Look").count() > 2);
+    assert_eq!(home.published(), ["10.0.1.23"]);
+    assert!(!agent.log().contains("begins job=Withdraw"), "{}", agent.log());
+    withdraw("terminate");
+    until("the name goes", || home.published().is_empty());
+    withdraw("stop");
+    until("the name is back", || home.published() == ["10.0.1.23"]);
 }
 
 fn spot() -> SpotAction {
@@ -517,8 +584,12 @@ fn there_is_one_agent_at_a_time_and_a_pass_beside_it_does_no_harm() {
     until("the last address is there", || home.published() == ["10.0.1.39"]);
     let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
     home.lab.file("config.toml", &config.replace("refresh = \"2s\"", "refresh = \"1h\""));
+    let listed = |agent: &Agent| agent.log().matches("begins job=List").count();
+    let before = listed(&agent);
     agent.signal("HUP");
-    until("it is read", || agent.log().contains("the configuration was read again"));
+    // A listing that is under way knows nothing of a server that is tagged then.
+    until("it lists by what it read", || listed(&agent) > before);
+    agent.idle();
     for _ in 0..3 {
         let second = fleet_server(Vec::new());
         home.lab.list_server(second.addr(), "us-east-1a");
@@ -545,6 +616,24 @@ fn an_agent_without_anybody_who_answers_ends_when_it_is_told_to() {
     agent.told(|message| message == "READY=1");
     assert!(agent.stop() < Duration::from_secs(2));
     assert_eq!(home.lab.resolv_conf(), resolv_conf(&[silent.addr()]), "nothing better was known");
+}
+
+#[test]
+fn an_agent_whose_message_bus_is_mute_ends_when_it_is_told_to() {
+    let home = Home::new();
+    fs::create_dir_all(home.lab.path("root/run/dbus")).unwrap();
+    // Whoever connects waits for ever.
+    let _bus = UnixListener::bind(home.lab.path("root/run/dbus/system_bus_socket")).unwrap();
+    // Of the two seconds most are for the records. What else runs on this machine may hold it up, but not each time.
+    let mut took = [0, 1, 2].map(|round| {
+        let agent = home.settled();
+        until("it knows that the resolver is its own", || {
+            agent.log().matches("ends job=List outcome=Done").count() > round
+        });
+        agent.stop()
+    });
+    took.sort();
+    assert!(took[0] < Duration::from_millis(900), "{took:?}");
 }
 
 #[test]

@@ -103,6 +103,21 @@ fn each_reason_is_reported_with_interface_and_addresses() {
 }
 
 #[test]
+fn what_dhcpcd_calls_otherwise_is_reported_as_the_end_of_the_lease() {
+    for shell in SHELLS {
+        for reason in ["NAK", "NOCARRIER", "DEPARTED", "STOPPED"] {
+            let host = Host::new();
+            let variables = format!("reason={reason}; interface=eth0; old_ip_address=10.0.0.1");
+            let (code, _, stderr) = host.run(shell, "", &sourcing("dhcpcd-hook", &variables));
+            assert_eq!((code, stderr.as_str()), (0, ""), "{shell} {reason}");
+            let lease = host.report("eth0:4").unwrap_or_else(|| panic!("{shell} {reason}"));
+            assert_eq!(lease.reason.to_string(), "EXPIRE", "{shell} {reason}");
+            assert_eq!((lease.new_address, lease.old_address), (None, "10.0.0.1".parse().ok()));
+        }
+    }
+}
+
+#[test]
 fn what_is_about_no_address_is_not_reported() {
     for shell in SHELLS {
         for variables in ["reason=PREINIT; interface=eth0", "reason=MEDIUM; interface=eth0", ":"] {

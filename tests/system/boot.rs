@@ -30,8 +30,27 @@ fn debian_is_named_at_boot_follows_lease_and_servers_keeps_its_name_over_a_reboo
         first_boot(&mut machine);
         follows_the_servers(&machine);
         follows_its_lease(&machine);
+        hangs(&machine);
         is_switched_off(&mut machine);
     }
+}
+
+/// An agent that does nothing any more is ended by systemd's watchdog, and started anew.
+fn hangs(machine: &Machine) {
+    machine.ask(
+        "mkdir -p /run/systemd/system/tagalong.service.d && \
+         printf '[Service]\nWatchdogSec=3s\nRestartSec=1s\n' > /run/systemd/system/tagalong.service.d/quick.conf && \
+         systemctl daemon-reload && systemctl restart tagalong",
+    );
+    let show = |what: &str| {
+        machine.ask(&format!("systemctl show --value --property={what} tagalong")).trim().to_owned()
+    };
+    let pid = show("MainPID");
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(show("MainPID"), pid, "one that lives is left alone");
+    machine.ask("systemctl kill --signal=STOP tagalong");
+    until("systemd starts it anew", || show("NRestarts") == "1" && show("ActiveState") == "active");
+    assert_ne!(show("MainPID"), pid);
 }
 
 #[test]

@@ -22,6 +22,9 @@ fn killed_200_times_while_leases_and_servers_change_it_leaves_a_whole_file_and_s
     until("it is settled", || host.uses(SERVERS[0]) && !host.vpc.published(NAME).is_empty());
     host.kill("agent");
     let (mut moves, mut of_ours) = (0, 0);
+    let named = std::env::var("TAGALONG_SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut seed = named.unwrap_or_else(|| u64::from(std::process::id()));
+    eprintln!("the moments are those of TAGALONG_SEED={seed}");
     for round in 0..200_u32 {
         // The client comes back every five seconds.
         if round % 50 == 25 {
@@ -35,7 +38,9 @@ fn killed_200_times_while_leases_and_servers_change_it_leaves_a_whole_file_and_s
         }
         host.agent("");
         // The moments are spread over all that it does at its start, and after it.
-        thread::sleep(Duration::from_millis(u64::from(round * 137 % 601)));
+        // (Knuth's MMIX generator)
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        thread::sleep(Duration::from_millis((seed >> 33) % 601));
         host.kill("agent");
         let file = host.read("/etc/resolv.conf");
         let is_ours = file.starts_with(MARK);
@@ -58,6 +63,13 @@ fn killed_200_times_while_leases_and_servers_change_it_leaves_a_whole_file_and_s
     host.vpc.list(SERVERS[1]);
     host.agent("");
     until("the zone is right", || host.vpc.published(NAME) == [OTHER.to_string()]);
+    let reverse = |address: Ipv4Addr| {
+        let [a, b, c, d] = address.octets();
+        host.vpc.published_as(&format!("{d}.{c}.{b}.{a}.in-addr.arpa"), "PTR")
+    };
+    until("the reverse zone is right", || {
+        reverse(OTHER) == [format!("{NAME}.")] && reverse(FIRST_ADDRESS).is_empty()
+    });
     until("the file is right", || SERVERS.iter().all(|address| host.uses(*address)));
     assert!(!host.log("agent").contains("cannot be read"), "{}", host.log("agent"));
 }

@@ -542,6 +542,12 @@ impl Host {
         self.network.ip(arguments);
     }
 
+    /// Whether the kernel has the address.
+    pub(crate) fn has(&self, address: Ipv4Addr) -> bool {
+        let tables = format!("/proc/{}/net/fib_trie", self.holder.0.id());
+        fs::read_to_string(tables).unwrap().contains(&format!("-- {address}\n"))
+    }
+
     pub(crate) fn uses(&self, address: Ipv4Addr) -> bool {
         self.read("/etc/resolv.conf").contains(&format!("nameserver {address}\n"))
     }

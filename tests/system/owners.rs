@@ -15,6 +15,8 @@ const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 /// A host, and how its resolver can be interfered with.
 struct Subject {
     shape: Shape,
+    /// What its network's dispatcher runs our hook for by then, so that the hook reports it.
+    told: Option<&'static str>,
     /// What its resolv.conf is before it is first booted, where it is not its image's.
     file: Option<&'static str>,
     /// What `status` says.
@@ -28,7 +30,7 @@ struct Subject {
 }
 
 fn check(subject: &Subject) {
-    let Subject { shape, file, owner, tramples, clear, query } = subject;
+    let Subject { shape, told, file, owner, tramples, clear, query } = subject;
     if !shape.can_boot(&format!("the owner of the resolver of {shape:?}")) {
         return;
     }
@@ -78,6 +80,11 @@ fn check(subject: &Subject) {
         });
         until(&format!("names are found after `{trample}`"), || resolves(&machine));
     }
+    if let Some(told) = told {
+        until("the dispatcher has run our hook", || {
+            machine.ask("cat /run/tagalong/hook/* 2>/dev/null || :").contains(told)
+        });
+    }
     let once = machine.ask("tagalong once");
     let second_pass = once.split("resolvers ").nth(1).unwrap_or_default();
     assert!(second_pass.contains(" unchanged"), "nothing is left to be done: {once}");
@@ -95,6 +102,7 @@ fn check(subject: &Subject) {
 fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: None,
         shape: Shape::AmazonLinux2023,
         owner: "systemd-resolved",
         tramples: &[
@@ -114,9 +122,14 @@ fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() 
 fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: Some("reason=BOUND\ninterface=ens5\n"),
         shape: Shape::Ubuntu,
         owner: "systemd-resolved",
-        tramples: &["resolvectl dns ens5 192.0.2.1", "networkctl reconfigure ens5"],
+        // At boot the dispatcher had no hook to run, and so did not start (`ConditionDirectoryNotEmpty`).
+        tramples: &[
+            "resolvectl dns ens5 192.0.2.1",
+            "systemctl start networkd-dispatcher && networkctl reconfigure ens5",
+        ],
         clear: "ip link delete hand0 2>/dev/null || :",
         query: Some("resolvectl query"),
     });
@@ -125,6 +138,7 @@ fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
 #[test]
 fn a_plain_file_beside_resolved_follows_the_fleets_servers_with_it_and_both_are_given_back() {
     check(&Subject {
+        told: None,
         file: Some("nameserver 10.66.0.1\n"),
         shape: Shape::Ubuntu,
         owner: "systemd-resolved",
@@ -141,6 +155,7 @@ fn a_plain_file_beside_resolved_follows_the_fleets_servers_with_it_and_both_are_
 fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: None,
         shape: Shape::Fedora,
         owner: "systemd-resolved",
         tramples: &["resolvectl dns ens5 192.0.2.1", "systemctl restart NetworkManager"],
@@ -153,6 +168,7 @@ fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_
 fn network_manager_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: None,
         shape: Shape::NetworkManager,
         owner: "networkmanager",
         tramples: &[
@@ -169,6 +185,7 @@ fn network_manager_follows_the_fleets_servers_and_is_given_back() {
 fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: None,
         shape: Shape::Debian,
         owner: "resolv-conf",
         tramples: &[
@@ -185,6 +202,7 @@ fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
 fn openresolv_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: None,
         shape: Shape::Openresolv,
         owner: "resolvconf",
         tramples: &[
@@ -202,6 +220,7 @@ fn openresolv_follows_the_fleets_servers_and_is_given_back() {
 fn debians_resolvconf_follows_the_fleets_servers_and_is_given_back() {
     check(&Subject {
         file: None,
+        told: None,
         shape: Shape::Resolvconf,
         owner: "resolvconf",
         tramples: &[

@@ -8,7 +8,7 @@ use std::{
 use sandbox::fault::Service;
 
 use crate::{
-    lab::{Hooks, Host, can_run, say, until},
+    lab::{FIRST_ADDRESS, Hooks, Host, NAME, US, ZONE, can_run, say, until},
     lookups::Lookups,
 };
 
@@ -105,6 +105,10 @@ fn a_clock_that_is_set_has_everything_looked_at_anew() {
     until("it has begun", || host.log("agent").contains("ends job=Look"));
     let looks = |host: &Host| host.log("agent").matches("begins job=Look").count();
     let before = looks(&host);
+    until("it is published", || host.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]);
+    // Nothing else would find it within the hour.
+    let other = format!("web-2.{ZONE}");
+    host.vpc.world.update_instance(US, |us| drop(us.tags.insert("Name".into(), "web-2".into())));
     // To what it is: for the kernel that is a step like any other, and for everybody else on this machine none.
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
     if rustix::time::clock_settime(rustix::time::ClockId::Realtime, now).is_err() {
@@ -112,4 +116,6 @@ fn a_clock_that_is_set_has_everything_looked_at_anew() {
     }
     until("it looks again", || looks(&host) > before);
     assert!(host.log("agent").contains("event=Some(ClockStepped)"));
+    until("the zone is right", || host.vpc.published(&other) == [FIRST_ADDRESS.to_string()]);
+    until("and holds no other name", || host.vpc.published(NAME).is_empty());
 }

@@ -74,8 +74,7 @@ fn overwritten(run_dir: &Path) -> Finding {
 
 /// An error of the configuration.
 pub(super) fn misconfigured(error: &ConfigError) -> Finding {
-    Finding::wrong(Check::Configuration, &error.what)
-        .because([&error.origin])
+    Finding::wrong(Check::Configuration, &error.what).because([&error.origin])
 }
 
 /// What is wrong with the configuration's tags and with the files that it names, and what somebody should know.

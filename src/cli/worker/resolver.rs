@@ -133,9 +133,14 @@ impl Worker<'_> {
     pub(in crate::cli) async fn leave_the_resolver_alone(&self) {
         let was_managed = self.wanted.borrow().is_some();
         self.forget_the_resolver();
-        if was_managed && let Ok(Some(manager)) = self.manager().await {
-            // It is said by `restore`, and time is short.
-            let _ = timeout(RELEASE_LIMIT, manager.release()).await;
+        if was_managed {
+            // It is said by `restore`, and time is short, also where nobody says who owns it.
+            let released = async {
+                if let Ok(Some(manager)) = self.manager().await {
+                    let _ = manager.release().await;
+                }
+            };
+            let _ = timeout(RELEASE_LIMIT, released).await;
         }
     }
 

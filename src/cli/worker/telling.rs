@@ -48,6 +48,8 @@ impl Worker<'_> {
         if self.trampled.borrow().held {
             parts.push("resolv.conf is left to another program".to_owned());
         }
+        let standing = self.standing.borrow();
+        parts.extend([LOOK, RELOAD].iter().flat_map(|part| standing.of(part)).map(str::to_owned));
         parts.join(" · ")
     }
 
@@ -77,3 +79,8 @@ impl Worker<'_> {
         news.over.iter().for_each(|text| tracing::info!("over: {text}"));
     }
 }
+
+/// What is in the way of the metadata.
+pub(super) const LOOK: &str = "look";
+/// What is in the way of the configuration.
+pub(super) const RELOAD: &str = "reload";
