@@ -192,6 +192,8 @@ pub trait EventSource: Send + Sync {
     fn subject(&self) -> String;
     /// Sends events until it is cancelled; it returns when nobody listens any more, or when it cannot go on.
     async fn run(&self, events: &Sender<Event>) -> io::Error;
+    /// What may have happened while it did not run.
+    fn missed(&self) -> Vec<Event>;
 }
 
 /// Whoever started the agent and watches over it (`sd_notify(3)`).

@@ -291,7 +291,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_job_that_hangs_holds_up_no_other_nor_the_end() {
         let hangs = [(Job::Register, 1 << 20), (Job::List, 1 << 20)];
-        let (begun, told) = run(&hangs, |_| Outcome::Done, seconds(600), Vec::new()).await;
+        let (begun, told) = run(&hangs, |_| Outcome::Done, seconds(599), Vec::new()).await;
         assert_eq!(times(&begun, Job::Register), [0], "once at a time");
         assert_eq!(times(&begun, Job::Look).len(), 120);
         assert_eq!(times(&begun, Job::Probe).len(), 59);

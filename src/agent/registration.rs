@@ -83,6 +83,8 @@ pub struct Registered {
     pub notices: Vec<String>,
     /// What went wrong.
     pub failures: Vec<Failure>,
+    /// Whether the same would only go wrong again.
+    pub is_held: bool,
 }
 
 impl Registered {
@@ -99,6 +101,12 @@ impl Registered {
     /// The outcome of a backend that could not even be opened.
     pub fn failed(backend: &str, failure: Failure) -> Self {
         Self { backend: backend.to_owned(), failures: vec![failure], ..Self::default() }
+    }
+
+    /// Whether what is wrong with it stays so until somebody else does something.
+    #[must_use]
+    pub fn waits_for_others(&self) -> bool {
+        self.is_held || (self.failures.is_empty() && !self.blocked.is_empty())
     }
 
     /// Whether everything wanted stands.
@@ -131,6 +139,7 @@ impl Registration<'_> {
                 }
             };
             outcome.failures = vec![Failure::of(&error)];
+            outcome.is_held = error.disposition() == Disposition::Hold;
             let again = match error.disposition() {
                 // Lost races are planned again at once, and not for ever: two writers may keep each other busy.
                 Disposition::Replan if lost_races < MOST_LOST_RACES => {
@@ -155,6 +164,7 @@ impl Registration<'_> {
             Err(error) => return Some(error),
         };
         outcome.failures.clear();
+        outcome.is_held = false;
         outcome.notices = notices;
         outcome.notices.extend(plan.kept.iter().map(|name| {
             format!("{name}, which is not wanted any more, stays until what takes its place is published")
@@ -196,6 +206,7 @@ impl Registration<'_> {
                 }
                 // The other zones are not to suffer from it.
                 Err(error) if error.disposition() == Disposition::Hold => {
+                    outcome.is_held = true;
                     outcome.failures.push(Failure::of(&error));
                 }
                 Err(error) => stopped = Some(error),

@@ -54,6 +54,13 @@ impl Report {
         self.failures().next().is_none() && self.registered.iter().all(Registered::is_good)
     }
 
+    /// Whether nothing is wrong but what somebody else must mend.
+    #[must_use]
+    pub fn waits_for_others(&self) -> bool {
+        let mut bad = self.registered.iter().filter(|part| !part.is_good()).peekable();
+        self.failures.is_empty() && bad.peek().is_some() && bad.all(Registered::waits_for_others)
+    }
+
     /// Everything that went wrong; what both parts met is told once.
     pub fn failures(&self) -> impl Iterator<Item = &Failure> {
         let registered = self.registered.iter().flat_map(|part| &part.failures);

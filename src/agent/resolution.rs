@@ -1,5 +1,6 @@
 //! Journey 3: find and use the living DNS servers. Listed servers → probe → rank → render → hand to the manager.
 
+mod guard;
 mod outcome;
 
 use std::{
@@ -9,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-pub use self::outcome::{Action, Resolved};
+pub use self::{
+    guard::{Guard, Guarded},
+    outcome::{Action, Resolved},
+};
 use super::notebook::Notebook;
 use crate::{
     core::{
@@ -38,8 +42,8 @@ pub struct Resolution<'a> {
     pub port: u16,
     /// The memory.
     pub notebook: &'a Notebook<'a>,
-    /// Who is told which servers are about to be set.
-    pub announce: &'a (dyn Fn(&[IpAddr]) + Sync),
+    /// Who is told what is about to be set.
+    pub announce: &'a (dyn Fn(&Wanted) + Sync),
     /// The time.
     pub clock: &'a dyn Clock,
     /// How long a server may be behind its peers.
@@ -306,15 +310,17 @@ impl Resolution<'_> {
             outcome.action = Action::Kept("another program keeps changing it");
             return;
         }
+        let as_now = Wanted { nameservers: outcome.in_use.clone(), ..wanted.clone() };
         if outcome.ranking.is_mere_reordering_of(&outcome.in_use)
+            && self.manager.becomes(current, &as_now) == *current
             && !mode.is_settled(&wanted.nameservers)
         {
-            outcome.action = Action::Kept("a better order must be wanted twice");
+            outcome.action = Action::Kept(outcome::REORDERING);
             return;
         }
         if mode.applies() {
             if outcome.wanted.is_some() {
-                (self.announce)(&wanted.nameservers);
+                (self.announce)(wanted);
             }
             let told = self.manager.apply(wanted).await;
             let now = self.manager.current().await;

@@ -54,7 +54,7 @@ fn examine(args: &Args, deadline: tokio::time::Instant) -> Vec<Finding> {
         Ok(settings) => {
             let resolvers = resolvers(args);
             let outcome = on_host(settings, args, Access::ReadOnly, PATIENCE, async |host| {
-                examine_host(host, args, &resolvers, deadline).await
+                Box::pin(examine_host(host, args, &resolvers, deadline)).await
             });
             match outcome {
                 Ok((found, notices)) => {

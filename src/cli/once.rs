@@ -348,7 +348,7 @@ pub(super) async fn resolve(
         port: known.config.discovery.port,
         notebook: host.notebook,
         // Nothing depends on it but that an agent beside us does not take us for another program.
-        announce: &|servers| drop(managed::set(&host.run_dir, Some(servers))),
+        announce: &|wanted| drop(managed::set(&host.run_dir, Some(wanted))),
         clock: &SystemClock,
         stale: known.config.resolver.stale,
     };

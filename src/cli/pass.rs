@@ -115,7 +115,7 @@ pub(super) fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
     // Not taken away where nobody answers: the network may be gone for a moment, and the client is about to be asked.
     let managed = report.resolved.as_ref().filter(|resolved| resolved.is_managed());
     if let Some(wanted) = managed.and_then(|resolved| resolved.wanted.as_ref()) {
-        managed::set(run_dir, Some(&wanted.nameservers))?;
+        managed::set(run_dir, Some(wanted))?;
     }
     let before = LastPass::load(run_dir).unwrap_or_default();
     let Inputs { metadata, tags, servers } = report.inputs;

@@ -1,7 +1,11 @@
 //! `tagalong restore`: the resolver as it was found before tagalong first set it; what a package does when it is removed.
 
-use super::{Code, args::Args, once::resolvers, print, run::LOCK};
-use crate::{ports::Failure, store::managed, sys::fs::is_locked};
+use super::{Code, args::Args, once::resolvers, print};
+use crate::{
+    ports::Failure,
+    store::managed::{self, AGENT_LOCK},
+    sys::fs::is_locked,
+};
 
 pub(super) fn run(args: &Args) -> Code {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -17,7 +21,7 @@ pub(super) fn run(args: &Args) -> Code {
             "the hooks of DHCP clients still keep away from resolv.conf: {error}"
         ));
     }
-    if matches!(is_locked(&args.run_dir.join(LOCK)), Ok(Some(true))) {
+    if matches!(is_locked(&args.run_dir.join(AGENT_LOCK)), Ok(Some(true))) {
         print::notice(
             "the agent runs, and sets the resolver again: `systemctl stop tagalong` first",
         );

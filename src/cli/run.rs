@@ -9,7 +9,7 @@ use crate::{
     agent::{daemon::Agent, notebook::Notebook},
     event::{self, network::Addresses},
     ports::{Failure, Supervisor as _},
-    store::{Access, StateFile},
+    store::{Access, StateFile, managed::AGENT_LOCK},
     sys::{clock::SystemClock, fs::lock, shutdown},
     telemetry::notify::Systemd,
 };
@@ -17,7 +17,7 @@ use crate::{
 pub(super) fn run(args: &Args) -> Code {
     let Some(settings) = settings(args) else { return Code::Failed };
     let alone = std::fs::create_dir_all(&args.run_dir)
-        .and_then(|()| lock(&args.run_dir.join(LOCK), LOOKED_AT));
+        .and_then(|()| lock(&args.run_dir.join(AGENT_LOCK), LOOKED_AT));
     let _alone = match alone {
         Ok(lock) => lock,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
@@ -84,8 +84,6 @@ async fn live(
     Code::Done
 }
 
-/// What the agent holds for as long as it runs.
-pub(super) const LOCK: &str = "agent.lock";
 /// Whoever looks whether the agent runs holds the lock for an instant.
 const LOOKED_AT: Duration = Duration::from_millis(200);
 /// Events that wait while the loop is busy; sources wait when there are more.

@@ -22,7 +22,11 @@ use crate::{
     core::{ledger::Ledger, servers::Ranked},
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
-    store::{Access, last_pass::LastPass, trampled::Trampled},
+    store::{
+        Access,
+        last_pass::LastPass,
+        trampled::{Fate, Trampled},
+    },
     sys::clock::SystemClock,
 };
 
@@ -58,6 +62,8 @@ struct Overwritten {
     times: u64,
     /// Whether the file is left to the other program for now.
     held: bool,
+    /// Whether it could not be put back.
+    stays: bool,
     difference: Vec<String>,
 }
 
@@ -178,10 +184,11 @@ fn status(
             nameservers: nameservers.iter().map(ToString::to_string).collect(),
             up_to_date: !matches!(resolved.action, Action::Written { .. }),
         },
-        trampled: trampled.map(|Trampled { at, times, held, difference }| Overwritten {
+        trampled: trampled.map(|Trampled { at, times, held, fate, difference }| Overwritten {
             age: age(at),
             times,
             held,
+            stays: fate == Fate::Stays,
             difference,
         }),
         inputs: {
@@ -230,8 +237,12 @@ fn text(status: &Status) -> String {
     if !status.resolver.owner.is_empty() {
         lines.push(format!("owner         {}", status.resolver.owner));
     }
-    if let Some(Overwritten { age, times, held, difference }) = &status.trampled {
-        let held = if *held { "; the file is left to another program for now" } else { "" };
+    if let Some(Overwritten { age, times, held, stays, difference }) = &status.trampled {
+        let held = match (held, stays) {
+            (true, _) => "; the file is left to another program for now",
+            (false, true) => "; it could not be put back",
+            (false, false) => "",
+        };
         lines.push(format!(
             "overwritten   by another program {times} time(s), last {age} s ago{held}: {}",
             difference.join(" · ")

@@ -106,13 +106,16 @@ impl<'a> Host<'a> {
         self.imds.forget_kept();
     }
 
-    /// What the metadata service alone says now, and whether it announces the instance's end: no call of EC2.
-    pub(super) async fn look(&self) -> Result<(Facts, Option<Ending>), FactError> {
+    /// What the metadata service alone says now, and whether it announces the instance's end, each for itself: no call of EC2.
+    pub(super) async fn look(
+        &self,
+    ) -> (Result<Facts, FactError>, Result<Option<Ending>, FactError>) {
         let source = self.metadata_facts(None);
         let (facts, ending) = tokio::join!(source.read(), life::ending(&self.imds));
-        let facts = self.as_the_kernel_has_it(facts?);
-        self.note_inputs(Inputs { metadata: Some(SystemClock.now()), ..Inputs::default() });
-        Ok((facts, ending?))
+        if facts.is_ok() {
+            self.note_inputs(Inputs { metadata: Some(SystemClock.now()), ..Inputs::default() });
+        }
+        (facts.map(|facts| self.as_the_kernel_has_it(facts)), ending)
     }
 
     fn as_the_kernel_has_it(&self, facts: Facts) -> Facts {

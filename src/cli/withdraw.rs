@@ -10,7 +10,6 @@ use super::{
     args::Args,
     once::{abandoned, backends, open},
     pass::carry_out,
-    run::LOCK,
     wiring::{Host, failure_of, refused},
 };
 use crate::{
@@ -24,11 +23,12 @@ use crate::{
         ownership::OwnerId,
     },
     ports::Failure,
+    store::managed::AGENT_LOCK,
     sys::{clock::SystemClock, fs::is_locked},
 };
 
 pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
-    let agent = args.run_dir.join(LOCK);
+    let agent = args.run_dir.join(AGENT_LOCK);
     carry_out(args, limit, started, async move |host, deadline| {
         let mut report = withdraw(host, None, deadline).await;
         if matches!(is_locked(&agent), Ok(Some(true))) {

@@ -42,9 +42,10 @@ use crate::{
         settings::{ConfigError, Settings},
     },
     core::{
-        event::Event,
+        event::{Ending, Event},
         facts::Facts,
         job::{Job, Note, Outcome, Possession, Rhythm},
+        lease::Lease,
         resolv_conf::Wanted,
     },
     ec2::imds::Patience,
@@ -69,6 +70,8 @@ pub(super) struct Worker<'a> {
     looked: RefCell<Option<Facts>>,
     /// Whether the last look failed.
     blind: Cell<bool>,
+    /// Whether this agent has tried to publish.
+    registered: Cell<bool>,
     ending: Cell<bool>,
     /// Addresses of leases that the metadata service does not list, long after it should.
     given_up: RefCell<BTreeSet<IpAddr>>,
@@ -118,6 +121,7 @@ impl<'a> Worker<'a> {
             known: RefCell::default(),
             looked: RefCell::default(),
             blind: Cell::default(),
+            registered: Cell::default(),
             ending: Cell::default(),
             given_up: RefCell::default(),
             wanted: RefCell::default(),
@@ -200,53 +204,65 @@ impl<'a> Worker<'a> {
             tracing::info!("{part}");
         }
         self.say("register", &part);
-        self.close(&host, part.is_good())
+        self.registered.set(true);
+        let performed = self.close(&host, part.is_good());
+        if part.waits_for_others() {
+            return Performed { outcome: Outcome::Blocked, ..performed };
+        }
+        performed
     }
 
     async fn look(&self) -> Performed {
         let host = self.host();
+        let (facts, ending) = host.look().await;
         let mut performed = Performed::with(Outcome::Done);
-        let (facts, ending) = match host.look().await {
-            Ok(looked) => looked,
-            Err(error) => {
-                self.blind.set(true);
-                self.say_conditions(LOOK, [Failure::of(&error).to_string()]);
-                performed.outcome = Outcome::Failed;
-                performed.status = Some(self.status(&self.report.borrow()));
-                return performed;
+        if let Ok(ending) = &ending {
+            performed.events.extend(self.heed(*ending));
+        }
+        if let Ok(facts) = &facts {
+            let before = self.looked.replace(Some(facts.clone()));
+            let was_blind = self.blind.replace(false);
+            if was_blind || before.is_some_and(|before| before != *facts) {
+                performed.events.push(Event::FactsChanged);
+                if self.ending.get() {
+                    // No registration reads them any more, and a tag may say that the records stay.
+                    let _ = self.known_anew(&host).await;
+                    performed.rhythm = Some(self.rhythm());
+                }
             }
-        };
-        self.say_conditions(LOOK, []);
-        let before = self.looked.replace(Some(facts.clone()));
-        let was_blind = self.blind.replace(false);
-        if was_blind {
+        }
+        if self.ending.get() && self.known().is_none() {
+            // Whether the records go with the instance, a tag may say.
+            let _ = self.known_anew(&host).await;
+            performed.rhythm = Some(self.rhythm());
+        }
+        self.blind.set(facts.is_err());
+        let was_failing = self.is_failing(LOOK);
+        let failure = facts.err().or(ending.err()).map(|error| Failure::of(&error).to_string());
+        let is_failing = failure.is_some();
+        self.say_conditions(LOOK, failure);
+        if is_failing || was_failing {
             performed.status = Some(self.status(&self.report.borrow()));
         }
-        if was_blind || before.is_some_and(|before| before != facts) {
-            performed.events.push(Event::FactsChanged);
-            if self.ending.get() {
-                // No registration reads them any more, and a tag may say that the records stay.
-                let _ = self.known_anew(&host).await;
-                performed.rhythm = Some(self.rhythm());
-            }
-        }
-        match ending {
-            Some(ending) if !self.ending.replace(true) => {
-                // Whether the records go then, a tag may say.
-                if self.known().is_none() {
-                    let _ = self.known_anew(&host).await;
-                }
-                performed.rhythm = Some(self.rhythm());
-                tracing::warn!(?ending, "EC2 announces the end of this instance");
-                performed.events.push(Event::Ending(ending));
-            }
-            None if self.ending.replace(false) => {
-                tracing::info!("the end of this instance is not announced any more");
-                performed.events.push(Event::EndingRevoked);
-            }
-            _ => {}
+        if is_failing {
+            performed.outcome = Outcome::Failed;
         }
         performed
+    }
+
+    /// What is new about the instance's end.
+    fn heed(&self, ending: Option<Ending>) -> Option<Event> {
+        match (self.ending.replace(ending.is_some()), ending) {
+            (false, Some(ending)) => {
+                tracing::warn!(?ending, "EC2 announces the end of this instance");
+                Some(Event::Ending(ending))
+            }
+            (true, None) => {
+                tracing::info!("the end of this instance is not announced any more");
+                Some(Event::EndingRevoked)
+            }
+            _ => None,
+        }
     }
 
     fn known(&self) -> Option<Rc<Known>> {
@@ -320,6 +336,9 @@ impl<'a> Worker<'a> {
 #[async_trait(?Send)]
 impl Work for Worker<'_> {
     fn hear(&self, event: &Event) {
+        if let Event::Lease(Lease { new_address: Some(address), .. }) = event {
+            self.given_up.borrow_mut().remove(address);
+        }
         // Connections from an address that is gone would be waited for in vain.
         if matches!(event, Event::Network | Event::Lease(_) | Event::ClockStepped) {
             self.host().forget_connections();

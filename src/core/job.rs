@@ -49,6 +49,8 @@ pub enum Outcome {
     Done,
     /// It is not, and the same is to be tried again.
     Failed,
+    /// It is not, and only what somebody else does makes it so: a name is another's, or we may not.
+    Blocked,
     /// It is not, because whoever answers is asked too much by all of us together.
     Throttled,
     /// It was given up on for something that makes it worth beginning anew.

@@ -24,6 +24,8 @@ pub struct Schedule {
     trample: Trample,
     /// Whether the end of the instance is announced.
     announced: bool,
+    /// Whether it was looked whether it is, once.
+    looked: bool,
     interrupted: Vec<Job>,
     looks: Pace,
     /// Second tries that the network set off.
@@ -60,6 +62,7 @@ impl Schedule {
             slots,
             trample: Trample::default(),
             announced: false,
+            looked: false,
             interrupted: Vec::new(),
             looks: Pace::of(MOST_LOOKS, LOOKS_SPAN),
             retries: Pace::of(MOST_RETRIES, RETRIES_SPAN),
@@ -184,28 +187,33 @@ impl Schedule {
 
     /// A job ended at `now`; `chance` is from 0 to 1.
     pub fn done(&mut self, job: Job, outcome: Outcome, now: Moment, chance: f64) -> Option<Note> {
-        let failed = outcome == Outcome::Failed;
+        let longest = match outcome {
+            Outcome::Failed => Some(LONGEST),
+            Outcome::Blocked => Some(LONGEST_BLOCKED),
+            _ => None,
+        };
         let interrupted = outcome == Outcome::Interrupted;
         let slot = self.slot(job);
         slot.doublings = match outcome {
             Outcome::Throttled => (slot.doublings + 1).min(MOST_DOUBLINGS),
-            Outcome::Failed | Outcome::Interrupted => slot.doublings,
+            Outcome::Failed | Outcome::Blocked | Outcome::Interrupted => slot.doublings,
             _ => slot.doublings.saturating_sub(1),
         };
         let next = if interrupted {
             Some(now)
-        } else if failed {
-            let wait = backoff(self.slot(job).failures, chance);
+        } else if let Some(longest) = longest {
+            let wait = backoff(self.slot(job).failures, longest, chance);
             Some(now + self.period(job).map_or(wait, |period| wait.min(period)))
         } else {
             // Not all hosts of a fleet at once: between 3/4 and 5/4 of it.
             let period = self.period(job).map(|period| self.eased(job, period));
             period.map(|period| now + period.mul_f64(0.75 + chance / 2.0))
         };
+        self.looked |= job == Job::Look && !interrupted;
         let slot = self.slot(job);
         slot.running = false;
         slot.interruptions = if interrupted { slot.interruptions + 1 } else { 0 };
-        let is_bad = failed || outcome == Outcome::Throttled;
+        let is_bad = longest.is_some() || outcome == Outcome::Throttled;
         slot.failures = if is_bad { slot.failures.saturating_add(1) } else { 0 };
         let again = std::mem::take(&mut slot.again);
         let next = if again { Some(now) } else { next };
@@ -217,9 +225,11 @@ impl Schedule {
                 self.ask_everything(now);
                 None
             }
-            Outcome::Done | Outcome::Failed | Outcome::Throttled | Outcome::Interrupted => {
-                self.trample.is_over(now).then_some(Note::HoldOver)
-            }
+            Outcome::Done
+            | Outcome::Failed
+            | Outcome::Blocked
+            | Outcome::Throttled
+            | Outcome::Interrupted => self.trample.is_over(now).then_some(Note::HoldOver),
         }
     }
 
@@ -227,7 +237,8 @@ impl Schedule {
     fn blocked(&self) -> Vec<Job> {
         let runs = |job: Job| self.slots.get(&job).is_some_and(|slot| slot.running);
         let mut blocked = Vec::new();
-        if runs(Job::Withdraw) {
+        // What is not to be there any more is not published for a moment.
+        if runs(Job::Withdraw) || !self.looked {
             blocked.push(Job::Register);
         }
         if runs(Job::Register) {
@@ -347,9 +358,9 @@ fn earlier(one: Option<Moment>, other: Option<Moment>) -> Option<Moment> {
     }
 }
 
-fn backoff(failures: u32, chance: f64) -> Duration {
+fn backoff(failures: u32, longest: Duration, chance: f64) -> Duration {
     // Never at once: a failure that takes no time would become a busy loop.
-    LEAST + FIRST.saturating_mul(1 << failures.min(16)).min(LONGEST).mul_f64(chance)
+    LEAST + FIRST.saturating_mul(1 << failures.min(16)).min(longest).mul_f64(chance)
 }
 
 /// Of the default refresh of a minute: an hour. 10,000 hosts that list so often are 3 calls a second; EC2 gives an account 20.
@@ -364,6 +375,8 @@ const RETRIES_SPAN: Duration = Duration::from_secs(30);
 const LEAST: Duration = Duration::from_millis(200);
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// What others must do first is asked after at most so often: each time costs calls of an account's budget.
+const LONGEST_BLOCKED: Duration = Duration::from_secs(900);
 /// How soon the list is read again when a server in use is silent: it may have been respawned.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -391,8 +404,10 @@ mod tests {
     /// A schedule whose first jobs are done.
     fn settled() -> Schedule {
         let mut schedule = Schedule::new(rhythm());
-        for job in schedule.due(Moment::ZERO) {
-            assert_eq!(schedule.done(job, Outcome::Done, Moment::ZERO, HALF), None);
+        for _ in 0..2 {
+            for job in schedule.due(Moment::ZERO) {
+                assert_eq!(schedule.done(job, Outcome::Done, Moment::ZERO, HALF), None);
+            }
         }
         schedule
     }
@@ -411,8 +426,11 @@ mod tests {
     #[test]
     fn everything_is_done_once_at_the_start_and_then_by_its_rhythm() {
         let mut schedule = Schedule::new(rhythm());
-        assert_eq!(schedule.due(Moment::ZERO), [Job::Look, Job::Register, Job::Rank, Job::List]);
+        assert_eq!(schedule.due(Moment::ZERO), [Job::Look, Job::Rank, Job::List]);
         assert_eq!(schedule.due(Moment::ZERO), [], "each once");
+        assert!(schedule.next_deadline() > Some(Moment::ZERO), "no busy loop");
+        schedule.done(Job::Look, Outcome::Failed, Moment::ZERO, HALF);
+        assert_eq!(schedule.due(Moment::ZERO), [Job::Register], "whatever came of the look");
         let mut schedule = settled();
         assert_eq!(schedule.next_deadline(), Some(seconds(5)));
         assert_eq!(schedule.due(seconds(5)), [Job::Look]);
@@ -466,7 +484,7 @@ mod tests {
             now = due;
         }
         assert_eq!(waits, [1200, 2200, 4200, 8200, 16200, 32200, 60200, 60200, 60200]);
-        assert!(backoff(0, 0.0) > Duration::ZERO);
+        assert!(backoff(0, LONGEST, 0.0) > Duration::ZERO);
         assert!(schedule.due(now).contains(&Job::Register));
         schedule.done(Job::Register, Outcome::Done, now, HALF);
         assert_eq!(schedule.slots[&Job::Register].failures, 0);
@@ -591,8 +609,10 @@ mod tests {
         let stays = || Rhythm { withdraw_at_end: false, ..rhythm() };
         let mut schedule = Schedule::new(stays());
         schedule.on(&Event::Ending(Ending::Spot), Moment::ZERO, HALF);
-        for job in schedule.due(Moment::ZERO) {
-            schedule.done(job, Outcome::Done, Moment::ZERO, HALF);
+        for _ in 0..2 {
+            for job in schedule.due(Moment::ZERO) {
+                schedule.done(job, Outcome::Done, Moment::ZERO, HALF);
+            }
         }
         schedule.adopt(rhythm(), seconds(1));
         assert_eq!(schedule.due(seconds(1)), [Job::Withdraw]);
@@ -651,6 +671,25 @@ mod tests {
             None,
             "once"
         );
+    }
+
+    #[test]
+    fn what_somebody_else_must_mend_is_asked_after_less_and_less_until_something_changes() {
+        let mut schedule = settled();
+        schedule.on(&Event::FactsChanged, seconds(1), HALF);
+        let (mut now, mut tries) = (seconds(1), 0);
+        while now < seconds(86_400) {
+            for job in schedule.due(now) {
+                let is_it = job == Job::Register;
+                tries += u32::from(is_it);
+                let outcome = if is_it { Outcome::Blocked } else { Outcome::Done };
+                schedule.done(job, outcome, now, HALF);
+            }
+            now = schedule.next_deadline().unwrap();
+        }
+        assert!((190..230).contains(&tries), "{tries} in a day");
+        schedule.on(&Event::FactsChanged, now, HALF);
+        assert!(schedule.due(now).contains(&Job::Register));
     }
 
     #[test]

@@ -22,6 +22,10 @@ impl EventSource for ClockSteps {
         "the wall clock".to_owned()
     }
 
+    fn missed(&self) -> Vec<Event> {
+        vec![Event::ClockStepped]
+    }
+
     async fn run(&self, events: &Sender<Event>) -> io::Error {
         match watch(events).await {
             Ok(()) => io::ErrorKind::BrokenPipe.into(),

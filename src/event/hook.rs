@@ -101,6 +101,10 @@ impl EventSource for Hooks {
         self.directory.display().to_string()
     }
 
+    fn missed(&self) -> Vec<Event> {
+        self.leases().into_iter().map(Event::Lease).collect()
+    }
+
     async fn run(&self, events: &Sender<Event>) -> io::Error {
         match self.watch(events).await {
             Ok(()) => io::ErrorKind::BrokenPipe.into(),

@@ -117,6 +117,10 @@ impl EventSource for Network {
         "the network".to_owned()
     }
 
+    fn missed(&self) -> Vec<Event> {
+        vec![Event::Network]
+    }
+
     async fn run(&self, events: &Sender<Event>) -> io::Error {
         let ended = self.watch(events).await;
         self.addresses.set(None);

@@ -81,6 +81,10 @@ impl EventSource for ResolverFile {
         self.path.display().to_string()
     }
 
+    fn missed(&self) -> Vec<Event> {
+        vec![Event::ResolverTouched]
+    }
+
     async fn run(&self, events: &Sender<Event>) -> io::Error {
         match self.watch(events).await {
             Ok(()) => io::ErrorKind::BrokenPipe.into(),

@@ -20,6 +20,10 @@ impl EventSource for Signals {
         "signals".to_owned()
     }
 
+    fn missed(&self) -> Vec<Event> {
+        Vec::new()
+    }
+
     async fn run(&self, events: &Sender<Event>) -> io::Error {
         match listen(events).await {
             Ok(()) => io::ErrorKind::BrokenPipe.into(),

@@ -1,6 +1,6 @@
 //! The file in the run directory that tells the hooks of DHCP clients to keep away from resolv.conf, and each process of ours
-//! which servers another one set. It stands from the first time in a boot that servers which had answered were set, until
-//! the agent is stopped or shall leave the resolver alone; without it every client does as it always did.
+//! what another one set. It stands while an agent runs, from the first time that it set servers which had answered, and not
+//! where it shall leave the resolver alone; without it every client does as it always did.
 
 use std::{
     fs, io,
@@ -8,21 +8,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::sys::fs::{read_regular, replace};
+use serde::{Deserialize, Serialize};
 
-/// The servers that resolv.conf is kept at by us, as the hooks see it from now on; `None` when it is not.
+use crate::{
+    core::resolv_conf::Wanted,
+    sys::fs::{is_locked, read_regular, replace},
+};
+
+/// What resolv.conf is kept at by us, as the hooks see it from now on; `None` when it is not. Where no agent runs, nobody
+/// keeps it: then a client's own servers are better than those of one pass, once these have died.
 ///
 /// # Errors
 /// The file cannot be made or removed.
-pub fn set(run_dir: &Path, servers: Option<&[IpAddr]>) -> io::Result<()> {
+pub fn set(run_dir: &Path, wanted: Option<&Wanted>) -> io::Result<()> {
     let file = file(run_dir);
-    match servers {
-        Some(servers) if self::servers(run_dir).as_deref() == Some(servers) => Ok(()),
-        Some(servers) => {
-            fs::create_dir_all(run_dir)?;
-            let lines = servers.iter().flat_map(|server| [server.to_string(), "\n".to_owned()]);
-            let lines = lines.collect::<String>();
-            replace(run_dir, &file, lines.as_bytes(), 0o644).map(drop)
+    match wanted.filter(|_| matches!(is_locked(&run_dir.join(AGENT_LOCK)), Ok(Some(true)))) {
+        Some(wanted) if self::wanted(run_dir).as_ref() == Some(wanted) => Ok(()),
+        Some(wanted) => {
+            let mut content = serde_json::to_vec(&Kept::of(wanted))?;
+            content.push(b'\n');
+            replace(run_dir, &file, &content, 0o644).map(drop)
         }
         None => match fs::remove_file(file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -31,33 +36,62 @@ pub fn set(run_dir: &Path, servers: Option<&[IpAddr]>) -> io::Result<()> {
     }
 }
 
-/// The servers that a process of ours set last in this boot.
+/// What a process of ours set last, or is about to set.
 #[must_use]
-pub fn servers(run_dir: &Path) -> Option<Vec<IpAddr>> {
+pub fn wanted(run_dir: &Path) -> Option<Wanted> {
     let content = read_regular(&file(run_dir), LIMIT).ok()??;
-    String::from_utf8(content).ok()?.lines().map(|line| line.parse().ok()).collect()
+    let Kept { nameservers, search, options, sortlist } = serde_json::from_slice(&content).ok()?;
+    Some(Wanted { nameservers, search, options, sortlist })
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    nameservers: Vec<IpAddr>,
+    search: Vec<String>,
+    options: Vec<String>,
+    sortlist: Option<String>,
+}
+
+impl Kept {
+    fn of(wanted: &Wanted) -> Self {
+        let Wanted { nameservers, search, options, sortlist } = wanted.clone();
+        Self { nameservers, search, options, sortlist }
+    }
 }
 
 fn file(run_dir: &Path) -> PathBuf {
     run_dir.join("resolver")
 }
 
-const LIMIT: u64 = 4096;
+/// What the agent holds for as long as it runs.
+pub const AGENT_LOCK: &str = "agent.lock";
+const LIMIT: u64 = 1 << 16;
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     #[test]
-    fn it_is_there_while_we_manage_the_resolver() {
+    fn it_is_there_while_an_agent_manages_the_resolver() {
         let base = tempfile::tempdir().unwrap();
         let run_dir = base.path().join("run");
-        let one = ["10.0.0.2".parse().unwrap()];
-        let two = [one[0], "fd00::2".parse().unwrap()];
-        for kept in [None, Some(&one[..]), Some(&one[..]), Some(&two[..]), None, None] {
+        fs::create_dir(&run_dir).unwrap();
+        let one = Wanted { nameservers: vec!["10.0.0.2".parse().unwrap()], ..Wanted::default() };
+        set(&run_dir, Some(&one)).unwrap();
+        assert!(!file(&run_dir).exists(), "nobody would keep it up");
+        let agent = File::create(run_dir.join(AGENT_LOCK)).unwrap();
+        agent.lock().unwrap();
+        let two = Wanted { search: vec!["corp.internal".to_owned()], ..one.clone() };
+        for kept in [None, Some(&one), Some(&one), Some(&two), None, None] {
             set(&run_dir, kept).unwrap();
             assert_eq!(file(&run_dir).exists(), kept.is_some());
-            assert_eq!(servers(&run_dir).as_deref(), kept);
+            assert_eq!(wanted(&run_dir).as_ref(), kept);
         }
+        set(&run_dir, Some(&one)).unwrap();
+        agent.unlock().unwrap();
+        set(&run_dir, Some(&one)).unwrap();
+        assert!(!file(&run_dir).exists(), "the agent is gone");
     }
 }

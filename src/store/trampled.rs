@@ -22,8 +22,21 @@ pub struct Trampled {
     pub times: u64,
     /// Whether the file is left to the other program for now.
     pub held: bool,
+    /// What became of it.
+    pub fate: Fate,
     /// The lines that it took out, with `-`, and put in, with `+`.
     pub difference: Vec<String>,
+}
+
+/// What became of another program's change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fate {
+    /// What was there before was put back.
+    #[default]
+    PutBack,
+    /// The owner of the resolver did not take that.
+    Stays,
 }
 
 impl Trampled {
@@ -70,7 +83,13 @@ mod tests {
     fn what_was_left_is_read() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(Trampled::load(directory.path()), None);
-        let trampled = Trampled { at: 7, times: 2, held: true, difference: vec!["-a".to_owned()] };
+        let trampled = Trampled {
+            at: 7,
+            times: 2,
+            held: true,
+            fate: Fate::Stays,
+            difference: vec!["-a".to_owned()],
+        };
         trampled.save(directory.path()).unwrap();
         assert_eq!(Trampled::load(directory.path()), Some(trampled));
     }

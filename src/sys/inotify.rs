@@ -3,7 +3,7 @@
 use std::{io, mem::MaybeUninit, os::fd::OwnedFd, path::Path};
 
 use rustix::{
-    fs::inotify::{self, CreateFlags, Reader, WatchFlags},
+    fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags},
     io::Errno,
 };
 use tokio::io::unix::AsyncFd;
@@ -37,7 +37,7 @@ impl Inotify {
     /// Waits until something changes, and gives all that has: what was watched, and the file's name if that is a directory.
     ///
     /// # Errors
-    /// The queue cannot be read.
+    /// The queue cannot be read, or has overflowed.
     pub async fn changes(&self) -> io::Result<Vec<(i32, Option<String>)>> {
         loop {
             let mut ready = self.queue.readable().await?;
@@ -46,6 +46,11 @@ impl Inotify {
             let mut changes = Vec::new();
             loop {
                 match reader.next() {
+                    Ok(event) if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                        return Err(io::Error::other(
+                            "so much happened that some of it is not known",
+                        ));
+                    }
                     Ok(event) => changes.push((
                         event.wd(),
                         event.file_name().map(|name| name.to_string_lossy().into_owned()),

@@ -268,11 +268,11 @@ fn a_respawned_server_is_used_and_a_dead_one_is_left_within_two_probes() {
     let agent = home.settled();
     until("both are in use", || home.uses(&second));
     second.fault(DROP);
-    let probes = || agent.log().matches("job=Probe outcome=").count();
-    let before = probes();
+    let before = agent.log().len();
     until("the dead one is out", || !home.uses(&second));
-    // The first may have been under way, and the last have ended meanwhile.
-    assert!(probes() - before <= 3, "{}", agent.log());
+    let log = agent.log().split_off(before);
+    let (until_found, _) = log.split_once("events=[ServerSilent]").expect("a probe finds it out");
+    assert!(until_found.matches("begins job=Probe").count() <= 2, "{log}");
     assert!(home.uses(&home.server));
     second.fault(Fault::default());
     until("it is used again as soon as it answers", || home.uses(&second));
@@ -394,6 +394,7 @@ fn an_agent_whose_listing_is_throttled_says_so_keeps_the_servers_and_lists_again
     until("it is throttled", || agent.log().contains("job=List outcome=Throttled"));
     assert!(home.uses(&home.server), "{}", home.lab.resolv_conf());
     assert!(agent.log().contains("EC2 throttles ec2:DescribeInstances"), "{}", agent.log());
+    agent.told(|text| text.starts_with("STATUS=published") && text.contains("EC2 throttles"));
     let second = fleet_server(Vec::new());
     home.lab.list_server(second.addr(), "us-east-1a");
     home.lab.world.faults().clear();
@@ -417,8 +418,59 @@ fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() 
     assert!(text.contains("; from dhclient"), "their lines stay: {text}");
     assert!(!text.contains("10.9.9.9") && ours.lines().all(|line| text.contains(line)));
     until("it is said", || agent.log().contains("another program changed the resolver"));
-    let status = home.lab.tagalong(&["status"]);
-    assert!(status.stdout.contains("+nameserver 10.9.9.9"), "{status}");
+    for verb in ["status", "doctor"] {
+        let told = home.lab.tagalong(&[verb]);
+        assert!(told.stdout.contains("+nameserver 10.9.9.9"), "{told}");
+    }
+
+    // The same servers with nothing of what else we set are no less another program's doing.
+    fs::write(home.lab.path("root/etc/resolv.conf"), resolv_conf(&[home.server.addr()])).unwrap();
+    until("all of it is put back", || home.lab.resolv_conf().contains("options timeout:1"));
+    let tramples = || agent.log().matches("another program changed the resolver").count();
+    until("it is counted", || tramples() == 2);
+
+    // A file that cannot be written is told once, and put back as soon as it can be.
+    let path = home.lab.path("root/etc/resolv.conf");
+    let chattr = |change: &str| Command::new("chattr").arg(change).arg(&path).status();
+    agent.signal("STOP");
+    fs::write(&path, "nameserver 10.9.9.9\n").unwrap();
+    let is_immutable = chattr("+i").is_ok_and(|status| status.success());
+    agent.signal("CONT");
+    if is_immutable {
+        let tries = || agent.log().matches("job=Guard outcome=Failed").count();
+        until("it has tried twice", || tries() >= 2);
+        let log = agent.log();
+        assert_eq!(log.matches("they cannot be put back").count(), 1, "{log}");
+        home.lab.tagalong(&["status"]).prints(&["3 time(s)", "; it could not be put back: "]);
+        agent.told(|text| text.contains("cannot ") && text.contains("etc/resolv.conf"));
+        assert!(chattr("-i").unwrap().success());
+    }
+    until("it is put back at last", || home.uses(&home.server));
+}
+
+#[test]
+fn a_pass_without_an_agent_keeps_no_client_away_and_takes_away_what_a_dead_agent_left() {
+    let home = Home::new();
+    let stamp = home.lab.path("run/resolver");
+    home.lab.once();
+    assert!(home.uses(&home.server) && !stamp.exists(), "nobody would follow the servers");
+    let agent = home.settled();
+    until("the clients' hooks keep away", || stamp.exists());
+    drop(agent);
+    assert!(stamp.exists(), "killed, it could not");
+    home.lab.once();
+    assert!(!stamp.exists());
+}
+
+#[test]
+fn a_notice_of_the_end_is_heard_although_the_rest_of_the_metadata_cannot_be_read() {
+    let home = Home::new();
+    let _agent = home.settled();
+    let broken =
+        Fault { fail: Some(500), only: Some("meta-data/network".to_owned()), ..Fault::default() };
+    home.lab.world.faults().set(Service::Imds, broken);
+    home.lab.world.update_instance(US, |host| host.spot_action = Some(spot()));
+    until("the name goes", || home.published().is_empty());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod chance;
 mod fault;
+mod guarding;
 mod history;
 mod promises;
 mod scene;
@@ -88,7 +89,13 @@ fn the_same_seed_makes_the_same_history() {
 }
 
 /// What chance must have led to, or else nothing is proved.
-const SITUATIONS: [&str; 17] = [
+const SITUATIONS: [&str; 23] = [
+    "guard: stands",
+    "guard: unknown",
+    "guard: set by a pass",
+    "guard: outlived",
+    "guard: put back",
+    "another program keeps changing it",
     "written",
     "unchanged",
     "failed",

@@ -72,6 +72,9 @@ impl Resolved {
     }
 }
 
+/// Why servers that are merely better ordered wait.
+pub(super) const REORDERING: &str = "a better order must be wanted twice";
+
 /// What was done to the resolver.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Action {
@@ -98,5 +101,18 @@ impl Resolved {
     #[must_use]
     pub fn is_managed(&self) -> bool {
         self.wanted.is_some() && matches!(self.action, Action::Unchanged | Action::Written { .. })
+    }
+
+    /// What the resolver is held to from now on, where it was held to `before`. Where nobody serves, whatever another program
+    /// writes can only be better; what was only proposed was not set.
+    #[must_use]
+    pub fn held_to(&self, before: Option<Wanted>) -> Option<Wanted> {
+        let wanted = self.wanted.clone()?;
+        match self.action {
+            _ if self.is_managed() => Some(wanted),
+            // All but the order is as it is wanted.
+            Action::Kept(REORDERING) => Some(Wanted { nameservers: self.in_use.clone(), ..wanted }),
+            _ => before,
+        }
     }
 }

@@ -109,7 +109,7 @@ async fn look(
     let told = |text: String, hint: &str| vec![Failure::told(text, Some(hint))];
     let mut notices = Vec::new();
     let facts = tokio::time::timeout(FACTS_PATIENCE, host.look()).await;
-    let facts = facts.ok().and_then(Result::ok).map(|(facts, _)| facts);
+    let facts = facts.ok().and_then(|(facts, _)| facts.ok());
     if facts.is_none() {
         notices.push(
             "where this host stands is not known: the metadata service does not tell".to_owned(),

@@ -42,10 +42,10 @@ pub(super) async fn read_metadata(host: &Host<'_>, deadline: Instant) -> Metadat
         (Ok(facts), _) => {
             Metadata { facts: Some(facts), silence: None, without_tags: None, connects }
         }
-        (Err(why), Ok(Ok((facts, _)))) => {
+        (Err(why), Ok((Ok(facts), _))) => {
             Metadata { facts: Some(facts), silence: None, without_tags: Some(why), connects }
         }
-        (Err(_), Ok(Err(error))) => {
+        (Err(_), Ok((Err(error), _))) => {
             let silence = Some(Failure::of(&error));
             Metadata { facts: None, silence, without_tags: None, connects }
         }

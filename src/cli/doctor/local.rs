@@ -4,14 +4,18 @@
 use std::path::Path;
 
 use crate::{
-    cli::{args::Args, known::Known, once::abandoned, run::LOCK, wiring::Host},
+    cli::{args::Args, known::Known, once::abandoned, wiring::Host},
     config::settings::ConfigError,
     core::{
         detect::author_of,
         diagnosis::{Check, Finding, Verdict},
     },
     ports::Clock as _,
-    store::{last_pass::LastPass, trampled::Trampled},
+    store::{
+        last_pass::LastPass,
+        managed::AGENT_LOCK,
+        trampled::{Fate, Trampled},
+    },
     sys::{clock::SystemClock, fs::is_locked},
 };
 
@@ -23,7 +27,7 @@ pub(super) fn findings(args: &Args) -> Vec<Finding> {
 fn agent(run_dir: &Path) -> Finding {
     let start =
         ["`systemctl enable --now tagalong`; `journalctl --unit tagalong` says why it ended"];
-    match is_locked(&run_dir.join(LOCK)) {
+    match is_locked(&run_dir.join(AGENT_LOCK)) {
         Ok(Some(true)) => Finding::fine(Check::Agent, "it runs"),
         Ok(Some(false)) => Finding::wrong(Check::Agent, "it ran in this boot, and does not run now")
             .because(["nobody holds its lock"])
@@ -32,7 +36,7 @@ fn agent(run_dir: &Path) -> Finding {
             .because(["nobody follows leases, tags and silent servers; `tagalong once` did so once, if at all"])
             .remedy(start),
         Err(error) => Finding::note(Check::Agent, "it is not known whether it runs")
-            .because([format!("{}: {error}", run_dir.join(LOCK).display())])
+            .because([format!("{}: {error}", run_dir.join(AGENT_LOCK).display())])
             .remedy(["run `tagalong doctor` as root"]),
     }
 }
@@ -53,7 +57,7 @@ fn last_pass(run_dir: &Path) -> Finding {
 }
 
 fn overwritten(run_dir: &Path) -> Finding {
-    let Some(Trampled { at, times, held, difference }) = Trampled::load(run_dir) else {
+    let Some(Trampled { at, times, held, fate, difference }) = Trampled::load(run_dir) else {
         return Finding::fine(Check::Overwritten, "by no other program since the boot");
     };
     let age = SystemClock.now().saturating_sub(at);
@@ -62,10 +66,10 @@ fn overwritten(run_dir: &Path) -> Finding {
     let who =
         author.map_or("another program".to_owned(), |author| format!("{author}, by its comment,"));
     let finding = format!("{who} changed the resolver {times} time(s), last {age} s ago");
-    let (verdict, finding) = if held {
-        (Verdict::Wrong, format!("{finding}; it is left to that program for now"))
-    } else {
-        (Verdict::Note, format!("{finding}; it was put back"))
+    let (verdict, finding) = match fate {
+        _ if held => (Verdict::Wrong, format!("{finding}; it is left to that program for now")),
+        Fate::Stays => (Verdict::Wrong, format!("{finding}; it could not be put back")),
+        Fate::PutBack => (Verdict::Note, format!("{finding}; it was put back")),
     };
     Finding::of(Check::Overwritten, verdict, finding)
         .because(difference)

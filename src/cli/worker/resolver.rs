@@ -9,12 +9,15 @@ use std::{
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout};
 
-use super::Worker;
+use super::{
+    Worker,
+    telling::{GUARD, RESOLVE},
+};
 use crate::{
     agent::{
         daemon::Performed,
         report::Report,
-        resolution::{Action, Mode},
+        resolution::{Action, Guard, Guarded, Mode},
     },
     cli::{known::Known, once::resolve},
     config::Manager,
@@ -24,9 +27,12 @@ use crate::{
         resolv_conf::ResolvConf,
         servers::{Health, NameServer, Ranked},
     },
-    ports::{Clock as _, Depth, Failure, Prober as _, ResolverManager},
+    ports::{Clock as _, Depth, Failure, Prober as _, ResolverManager, error::ResolverError},
     resolver::health::SoaProber,
-    store::{managed, trampled::difference},
+    store::{
+        managed,
+        trampled::{Fate, Trampled, difference},
+    },
     sys::clock::SystemClock,
 };
 
@@ -73,11 +79,11 @@ impl Worker<'_> {
             Mode::Follow(&self.proposed)
         };
         let resolved = resolve(&host, &known, &self.resolvers, listed, mode).await;
-        // Where nobody serves, whatever another program writes can only be better. What was only proposed was not set.
-        if resolved.is_managed() || resolved.wanted.is_none() {
-            self.wanted.borrow_mut().clone_from(&resolved.wanted);
+        let before = self.wanted.take();
+        self.wanted.replace(resolved.held_to(before));
+        if resolved.action != Action::Unmanaged {
+            self.given_back.set(false);
         }
-        self.given_back.set(false);
         drop(setting);
         let addresses = |ranked: &[Ranked]| {
             ranked.iter().map(|ranked| ranked.server.address.ip()).collect::<BTreeSet<_>>()
@@ -95,7 +101,7 @@ impl Worker<'_> {
         }
         let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
         self.report.borrow_mut().resolved = Some(resolved.clone());
-        self.say("resolve", &Report { resolved: Some(resolved), ..Report::default() });
+        self.say(RESOLVE, &Report { resolved: Some(resolved), ..Report::default() });
         let performed = self.close(&host, is_good);
         if is_throttled {
             return Performed { outcome: Outcome::Throttled, ..performed };
@@ -107,7 +113,7 @@ impl Worker<'_> {
     async fn is_as_it_was_set(&self) -> bool {
         let Some(wanted) = self.wanted.borrow().clone() else { return false };
         let Ok(Some(manager)) = self.manager().await else { return false };
-        manager.current().await.is_ok_and(|current| manager.becomes(&current, &wanted) == current)
+        Guard::stands(manager.as_ref(), &wanted).await
     }
 
     /// The configuration says that it is none of ours.
@@ -153,6 +159,15 @@ impl Worker<'_> {
 
     /// Puts the file back if another program changed it.
     pub(super) async fn guard(&self) -> Performed {
+        let was_failing = self.is_failing(GUARD);
+        let mut performed = self.put_back().await;
+        if was_failing || self.is_failing(GUARD) {
+            performed.status = Some(self.status(&self.report.borrow()));
+        }
+        performed
+    }
+
+    async fn put_back(&self) -> Performed {
         let _setting = self.setting.lock().await;
         let Some(wanted) = self.wanted.borrow().clone() else {
             return Performed::with(Outcome::Done);
@@ -162,52 +177,67 @@ impl Worker<'_> {
             Ok(None) => return Performed::with(Outcome::Done),
             Err(failure) => {
                 // Somebody else owns the resolver now: that is no overwriting, and not ours to undo.
-                self.say_conditions("guard", [failure.to_string()]);
+                self.say_conditions(GUARD, [failure.to_string()]);
                 return Performed::with(Outcome::Done);
             }
         };
-        let current = match manager.current().await {
-            Ok(current) => current,
-            Err(error) => {
-                self.say_conditions("guard", [Failure::of(&error).to_string()]);
-                return Performed::with(Outcome::Failed);
-            }
-        };
-        let ours = manager.becomes(&current, &wanted);
-        if ours == current {
-            self.say_conditions("guard", []);
-            return Performed::with(Outcome::Done);
-        }
         let ranks_again =
             |event| Performed { events: vec![event], ..Performed::with(Outcome::Done) };
-        if managed::servers(&self.args.run_dir) == Some(current.nameservers()) {
-            // A pass of `once` has set them, and may know better: all are ranked.
-            *self.wanted.borrow_mut() = None;
-            return ranks_again(Event::ServerBack);
-        }
-        let answers = match self.known_or_files() {
-            Some(known) => ask(&known, wanted.nameservers.clone()).await,
-            None => Vec::new(),
+        let Some(known) = self.known_or_files() else { return ranks_again(Event::ServerSilent) };
+        let guard = Guard {
+            manager: manager.as_ref(),
+            prober: &SoaProber::new(known.probe_zone()),
+            wanted: &wanted,
+            announced: managed::wanted(&self.args.run_dir),
+            port: known.config.discovery.port,
         };
-        if !answers.iter().any(|(_, health)| matches!(health, Health::Alive(_))) {
-            // They have died since they were set, or were never more than a makeshift: whatever was written instead can only
-            // be better, until all are ranked again.
-            return ranks_again(Event::ServerSilent);
+        let failed = |error: &ResolverError| {
+            self.say_conditions(GUARD, [Failure::of(error).to_string()]);
+            Performed::with(Outcome::Failed)
+        };
+        match guard.run().await {
+            Guarded::Stands => {
+                self.say_conditions(GUARD, []);
+                Performed::with(Outcome::Done)
+            }
+            Guarded::Unknown(error) => failed(&error),
+            Guarded::SetByAPass => {
+                *self.wanted.borrow_mut() = None;
+                ranks_again(Event::ServerBack)
+            }
+            Guarded::Outlived => ranks_again(Event::ServerSilent),
+            Guarded::Overwritten { theirs, ours, put_back } => {
+                self.note_trampling(
+                    &theirs,
+                    &ours,
+                    if put_back.is_ok() { Fate::PutBack } else { Fate::Stays },
+                );
+                match put_back {
+                    Ok(()) => {
+                        self.say_conditions(GUARD, []);
+                        Performed::with(Outcome::Trampled)
+                    }
+                    Err(error) => failed(&error),
+                }
+            }
         }
-        self.note_trampling(&current, &ours);
-        if let Err(error) = manager.apply(&wanted).await {
-            self.say_conditions("guard", [Failure::of(&error).to_string()]);
-            return Performed::with(Outcome::Failed);
-        }
-        Performed::with(Outcome::Trampled)
     }
 
-    fn note_trampling(&self, theirs: &ResolvConf, ours: &ResolvConf) {
+    fn note_trampling(&self, theirs: &ResolvConf, ours: &ResolvConf, fate: Fate) {
+        let difference = difference(&ours.to_string(), &theirs.to_string());
         let mut trampled = self.trampled.borrow_mut();
-        trampled.at = SystemClock.now();
-        trampled.times += 1;
-        trampled.difference = difference(&ours.to_string(), &theirs.to_string());
-        tracing::info!(difference = ?trampled.difference, "another program changed the resolver's servers; they are put back");
+        if fate == Fate::Stays && trampled.fate == fate && trampled.difference == difference {
+            // The same change, once more in vain.
+            return;
+        }
+        let times = trampled.times + 1;
+        let held = trampled.held;
+        *trampled = Trampled { at: SystemClock.now(), times, held, fate, difference };
+        let what = match fate {
+            Fate::PutBack => "they are put back",
+            Fate::Stays => "they cannot be put back",
+        };
+        tracing::info!(difference = ?trampled.difference, "another program changed the resolver's servers; {what}");
         // It is there to be looked at, and nothing depends on it.
         let _ = trampled.save(&self.args.run_dir);
     }

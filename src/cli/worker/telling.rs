@@ -35,7 +35,8 @@ impl Worker<'_> {
             .next();
         let mut parts = Vec::new();
         if !names.is_empty() {
-            parts.push(format!("published {}", names.join(", ")));
+            let since = if self.registered.get() { "" } else { " before this start" };
+            parts.push(format!("published{since} {}", names.join(", ")));
         }
         let blocked = report.registered.iter().flat_map(|part| &part.blocked);
         parts.extend(blocked.map(|blocked| format!("{} left alone: {}", blocked.name, blocked.by)));
@@ -49,7 +50,8 @@ impl Worker<'_> {
             parts.push("resolv.conf is left to another program".to_owned());
         }
         let standing = self.standing.borrow();
-        parts.extend([LOOK, RELOAD].iter().flat_map(|part| standing.of(part)).map(str::to_owned));
+        let standing = PARTS.iter().flat_map(|part| standing.of(part));
+        parts.extend(standing.map(str::to_owned));
         parts.join(" · ")
     }
 
@@ -69,6 +71,11 @@ impl Worker<'_> {
         );
     }
 
+    /// Whether something is in the way of a part.
+    pub(super) fn is_failing(&self, part: &str) -> bool {
+        self.standing.borrow().of(part).next().is_some()
+    }
+
     pub(super) fn say_conditions(
         &self,
         part: &'static str,
@@ -84,3 +91,9 @@ impl Worker<'_> {
 pub(super) const LOOK: &str = "look";
 /// What is in the way of the configuration.
 pub(super) const RELOAD: &str = "reload";
+/// What is in the way of the resolver.
+pub(super) const RESOLVE: &str = "resolve";
+/// What is in the way of putting it back.
+pub(super) const GUARD: &str = "guard";
+/// What the status line says of them; the registration has words of its own.
+const PARTS: [&str; 4] = [LOOK, RELOAD, RESOLVE, GUARD];

@@ -130,7 +130,8 @@ fn servers_that_refuse_are_used_rather_than_silent_ones_if_nobody_else_answers()
     let (lab, one, other) = pair();
     let hole = BlackHole::start(own_address()).unwrap();
     lab.file("root/etc/resolv.conf", &resolv_conf(&[hole.addr()]));
-    fs::remove_file(lab.path("run/resolver")).unwrap();
+    let agent = fs::File::create(lab.path("run/agent.lock")).unwrap();
+    agent.lock().unwrap();
     one.stop();
     other.fault(Fault { fail: Some(500), ..Fault::default() });
     lab.once().says(&["no DNS server serves; those that refuse or fail are used"]);

@@ -8,7 +8,7 @@ use tagalong::{
         resolution::{Action, Mode, Resolution, Resolved},
     },
     core::{
-        resolv_conf::ResolverPolicy,
+        resolv_conf::{ResolvConf, ResolverPolicy, Wanted},
         servers::{Here, NameServer},
     },
     ports::Failure,
@@ -34,14 +34,35 @@ pub(super) enum Kind {
     List,
     /// The agent, with the list that it knows.
     Rank,
+    /// The agent in a fight over the file, with a list that it reads now.
+    Learn,
     /// `tagalong plan`.
     Plan,
 }
 
+impl Kind {
+    /// Whether it may set the resolver.
+    pub(super) fn applies(self) -> bool {
+        !matches!(self, Self::Plan | Self::Learn)
+    }
+
+    /// Whether it remembers which order it wanted.
+    pub(super) fn follows(self) -> bool {
+        matches!(self, Self::List | Self::Rank)
+    }
+
+    /// Whether the agent does it, and not a process that ends with it.
+    fn is_the_agents(self) -> bool {
+        matches!(self, Self::List | Self::Rank | Self::Learn)
+    }
+}
+
 /// An agent that runs.
-struct Agent<'s> {
+pub(super) struct Agent<'s> {
     notebook: Notebook<'s>,
     proposed: RefCell<Vec<IpAddr>>,
+    /// What the resolver is held to.
+    pub(super) wanted: Option<Wanted>,
     /// The orders that it wanted without setting them, and the last of them if that was in the last pass.
     waited_for: BTreeSet<Vec<IpAddr>>,
     waits_for: Option<Vec<IpAddr>>,
@@ -59,8 +80,8 @@ impl<'s> Agent<'s> {
         let notebook = Notebook::open(scene);
         let list = saved.filter(|_| notebook.unread().is_none()).cloned();
         let (waited_for, waits_for) = Default::default();
-        let proposed = RefCell::default();
-        Self { notebook, proposed, waited_for, waits_for, list, may_forget: false }
+        let (proposed, wanted) = Default::default();
+        Self { notebook, proposed, wanted, waited_for, waits_for, list, may_forget: false }
     }
 }
 
@@ -73,7 +94,7 @@ pub(super) struct History<'s> {
     /// Whether the metadata service says where the host is.
     pub(super) knows: bool,
     pub(super) transcript: &'s mut Transcript,
-    agent: Option<Agent<'s>>,
+    pub(super) agent: Option<Agent<'s>>,
     spread: String,
     /// How many lists EC2 gave.
     lists: u64,
@@ -130,6 +151,9 @@ impl<'s> History<'s> {
                 let limit = self.chance.pick(&[60, 1300]);
                 Duration::from_millis(u64::try_from(self.chance.below(limit)).unwrap())
             });
+            if self.chance.percent(30) {
+                self.guard(cut).await?;
+            }
             self.pass(kind, cut).await?;
         }
         self.settle().await
@@ -163,11 +187,13 @@ impl<'s> History<'s> {
         cut: Option<Duration>,
     ) -> Result<Option<Resolved>, String> {
         let scene = self.scene;
-        if matches!(kind, Kind::List | Kind::Rank) {
+        if kind.is_the_agents() {
             self.agent.get_or_insert_with(|| Agent::start(scene, self.saved.as_ref()));
         }
         let own;
+        let kind = if kind == Kind::Learn && self.stands().await { Kind::List } else { kind };
         let (notebook, mode) = match (kind, &self.agent) {
+            (Kind::Learn, Some(agent)) => (&agent.notebook, Mode::Learn),
             (Kind::List | Kind::Rank, Some(agent)) => {
                 (&agent.notebook, Mode::Follow(&agent.proposed))
             }
@@ -218,7 +244,7 @@ impl<'s> History<'s> {
         let zone = if self.knows { HERE } else { "" };
         let spread = if self.knows { self.spread.clone() } else { String::new() };
         let resolution = Resolution {
-            announce: &|_| {},
+            announce: &|wanted| scene.world().announced = Some(wanted.clone()),
             listed,
             prober: scene,
             manager: scene,
@@ -240,8 +266,7 @@ impl<'s> History<'s> {
         };
         self.transcript.note(&format_args!("{kind:?}"), &pass, outcome.as_ref(), after.as_deref());
         let seen = Seen {
-            applies: kind != Kind::Plan,
-            follows: matches!(kind, Kind::List | Kind::Rank),
+            kind,
             list: &list,
             fallback: &self.fallback,
             zone,
@@ -263,13 +288,17 @@ impl<'s> History<'s> {
             if keeps {
                 self.saved.clone_from(&new);
             }
-            if let (Kind::List, Some(agent)) = (kind, &mut self.agent) {
+            if let (Kind::List | Kind::Learn, Some(agent)) = (kind, &mut self.agent) {
                 agent.list = new;
             }
         }
         self.remembers(kind, &pass, outcome.as_ref())?;
-        if outcome.is_none() && matches!(kind, Kind::List | Kind::Rank) {
-            self.agent = None;
+        match (&outcome, &mut self.agent) {
+            (Some(resolved), Some(agent)) if kind.is_the_agents() => {
+                agent.wanted = resolved.held_to(agent.wanted.take());
+            }
+            (None, Some(_)) if kind.is_the_agents() => self.agent = None,
+            _ => {}
         }
         Ok(outcome)
     }
@@ -284,7 +313,8 @@ impl<'s> History<'s> {
         let on_disk = self.scene.world().ledger.servers.clone().map(|known| known.servers);
         let age = |list: &Option<List>| list.as_ref().map(|(number, _)| *number);
         let servers = |list: &Option<List>| list.as_ref().map(|(_, servers)| servers.clone());
-        if let (Kind::List | Kind::Rank, Some(agent)) = (kind, &self.agent)
+        if kind.is_the_agents()
+            && let Some(agent) = &self.agent
             && age(&agent.list) > age(&self.saved)
             && on_disk == servers(&agent.list)
         {
@@ -321,7 +351,13 @@ impl<'s> History<'s> {
         agent.waits_for = wanted.filter(|_| waits);
         if let (Some((_, after)), Some(read)) = (&pass.replaced, &pass.read) {
             let (is, was) = (nameservers(after), nameservers(read));
-            let was_merely_other = outcome.ranking.is_mere_reordering_of(&was) && is != was;
+            let as_it_was = outcome.wanted.clone().map(|wanted| {
+                let wanted = Wanted { nameservers: was.clone(), ..wanted };
+                ResolvConf::parse(read).with(&wanted).render()
+            });
+            let was_merely_other = outcome.ranking.is_mere_reordering_of(&was)
+                && is != was
+                && as_it_was.as_ref() == Some(read);
             must!(
                 !was_merely_other || agent.waited_for.contains(&is),
                 "{is:?} was set at once, and is no better than {was:?}"
@@ -375,7 +411,8 @@ fn policy(number: usize) -> ResolverPolicy {
 }
 
 /// Passes as often as they are.
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 11] = [
+    Kind::Learn,
     Kind::List,
     Kind::List,
     Kind::List,

@@ -14,7 +14,7 @@ use tagalong::{
     },
 };
 
-use super::world::Pass;
+use super::{history::Kind, world::Pass};
 
 /// Fails with a sentence when a promise is broken.
 macro_rules! must {
@@ -29,9 +29,7 @@ pub(super) use must;
 /// One pass and all that it could know.
 #[derive(Clone, Copy)]
 pub(super) struct Seen<'a> {
-    /// Whether it may set the resolver, and whether it remembers what it wanted.
-    pub(super) applies: bool,
-    pub(super) follows: bool,
+    pub(super) kind: Kind,
     /// The servers to choose from.
     pub(super) list: &'a [NameServer],
     pub(super) fallback: &'a [NameServer],
@@ -81,7 +79,7 @@ impl Seen<'_> {
         let in_use = nameservers(read);
         let call = self.call(read, &in_use);
         if let Some((before, after)) = &self.pass.replaced {
-            must!(self.applies, "it wrote, and was asked only to say what it would write");
+            must!(self.kind.applies(), "it wrote, and was asked only to say what it would write");
             let set = nameservers(after);
             self.is_no_worse(read, &in_use, &set)?;
             keeps_lines(before, after, self.policy)?;
@@ -93,7 +91,7 @@ impl Seen<'_> {
         if self.undisturbed {
             self.did_what_was_called_for(outcome, &in_use, &call)?;
         }
-        if self.applies && matches!(outcome.action, Action::Written { .. }) {
+        if self.kind.applies() && matches!(outcome.action, Action::Written { .. }) {
             let stands = nameservers(self.after);
             must!(stands == outcome.in_use, "it says that it was set, and {stands:?} stands there");
         }
@@ -136,7 +134,7 @@ impl Seen<'_> {
     ) -> Result<(), String> {
         let after = nameservers(self.after);
         match &outcome.action {
-            Action::Written { .. } if self.applies => {
+            Action::Written { .. } if self.kind.applies() => {
                 must!(self.pass.replaced.is_some(), "it says that it wrote, and did not");
             }
             // It only says what it would do.
@@ -149,11 +147,14 @@ impl Seen<'_> {
                 must!(self.after.starts_with(MARKER.as_bytes()), "nothing says whose the file is");
             }
             Action::Kept("a better order must be wanted twice") => {
-                must!(self.follows, "it waits for what it will not remember");
+                must!(self.kind.follows(), "it waits for what it will not remember");
                 let Call::Serving(ranked) = call else {
                     return Err(format!("it waits, and nothing serves: {call:?}"));
                 };
                 must!(is_mere_order(in_use, ranked), "it waits with {in_use:?}; {ranked:?}");
+            }
+            Action::Kept("another program keeps changing it") => {
+                must!(self.kind == Kind::Learn, "nobody said that it is left to another program");
             }
             Action::Kept(why) => must!(
                 matches!(call, Call::Leave | Call::Nothing),
@@ -296,7 +297,11 @@ pub(super) fn is_mere_order(in_use: &[IpAddr], ranked: &[(Place, IpAddr)]) -> bo
 }
 
 /// Lines that are not ours stand in the new file as in the old one, and so do options that the policy does not set.
-fn keeps_lines(before: &[u8], after: &[u8], policy: &ResolverPolicy) -> Result<(), String> {
+pub(super) fn keeps_lines(
+    before: &[u8],
+    after: &[u8],
+    policy: &ResolverPolicy,
+) -> Result<(), String> {
     let others = |content: &[u8]| {
         let ours = |line: &[u8]| {
             let keyword = line.split(|octet| b" \t".contains(octet)).next().unwrap_or_default();

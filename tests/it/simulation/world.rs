@@ -9,6 +9,7 @@ use std::{
 use tagalong::{
     core::{
         ledger::Ledger,
+        resolv_conf::Wanted,
         servers::{Answer, Health, NameServer, complete},
     },
     ports::{Depth, Failure, error::DirectoryError},
@@ -103,6 +104,8 @@ pub(super) struct World {
     /// What another program writes just before we do, and just after.
     pub(super) before_us: Option<Vec<u8>>,
     pub(super) after_us: Option<Vec<u8>>,
+    /// What a pass said that it was about to set.
+    pub(super) announced: Option<Wanted>,
     pub(super) ledger: Ledger,
     pub(super) disk: Disk,
     /// What the wall clock is ahead of the time since the history began.
@@ -151,6 +154,7 @@ impl World {
             owner: Owner::Willing,
             before_us: None,
             after_us: None,
+            announced: None,
             ledger: Ledger::default(),
             disk: Disk::Fine,
             epoch: 1_700_000_000,
