@@ -1,7 +1,8 @@
 //! What is found when each thing that can be wrong is looked at, and what dead servers cost whoever looks a name up.
 //!
 //! The cost follows the programs' own rules: glibc `resolv/res_send.c` (servers in turn, the wait of a later one longer and
-//! shared out), musl `src/network/res_msend.c` (all at once), systemd-resolved (a server that is silent for 5 s is left, and
+//! shared out), musl `src/network/res_msend.c` (all at once), Go `net/dnsclient_unix.go` (servers in turn, each as long),
+//! systemd-resolved (a server that is silent for 5 s is left, and
 //! not gone back to).
 
 use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
@@ -223,6 +224,28 @@ impl Options {
         Wait::Unanswered(Duration::from_secs(waited))
     }
 
+    /// What a look-up by Go's own resolver comes to, for each server that it may begin with.
+    #[must_use]
+    pub fn go(self, servers: &[Reach]) -> Vec<Wait> {
+        let servers = servers.get(..MAXNS).unwrap_or(servers);
+        let starts = if self.rotates { servers.len() } else { 1.min(servers.len()) };
+        let from = |start: usize| {
+            let (timeout, attempts) = (self.timeout.max(1), self.attempts.max(1));
+            let (before, after) = servers.split_at(start);
+            let asked = (0..attempts).flat_map(|_| after.iter().chain(before));
+            let mut waited = 0;
+            for reach in asked {
+                match reach {
+                    Reach::Answers => return Wait::Answered(Duration::from_secs(waited)),
+                    Reach::Closed => {}
+                    Reach::Silent => waited += timeout,
+                }
+            }
+            Wait::Unanswered(Duration::from_secs(waited))
+        };
+        (0..starts).map(from).collect()
+    }
+
     /// What a look-up by musl comes to.
     #[must_use]
     pub fn musl(self, servers: &[Reach]) -> Wait {
@@ -249,6 +272,7 @@ pub fn first_server(
     servers: &[(IpAddr, Reach)],
     options: Options,
     readers: Readers,
+    search: &[String],
 ) -> Option<Finding> {
     let servers = servers.get(..MAXNS).unwrap_or(servers);
     let (first, reach) = servers.first()?;
@@ -258,7 +282,7 @@ pub fn first_server(
     if !is_dead && let Some(first) = reaches.first_mut() {
         *first = Reach::Silent;
     }
-    let costs = costs(&reaches, options, readers);
+    let costs = costs(&reaches, options, readers, search.len());
     let lives_on = reaches.contains(&Reach::Answers);
     let costs_much = costs.worst > Wait::Answered(Duration::from_secs(DEAR)) && !costs.is_once;
     let would = if is_dead { "waits" } else { "would wait" };
@@ -294,7 +318,7 @@ struct Costs {
     because: Vec<String>,
 }
 
-fn costs(reaches: &[Reach], options: Options, readers: Readers) -> Costs {
+fn costs(reaches: &[Reach], options: Options, readers: Readers, domains: usize) -> Costs {
     if readers == Readers::SystemdResolved {
         let lives_on = reaches.contains(&Reach::Answers);
         let time = Duration::from_secs(RESOLVED_PATIENCE);
@@ -306,24 +330,35 @@ fn costs(reaches: &[Reach], options: Options, readers: Readers) -> Costs {
             because: vec!["systemd-resolved leaves a server that is silent for 5 s, and stays with the next one".to_owned()],
         };
     }
-    let glibc = options.glibc(reaches);
-    let worst = glibc.iter().max().copied().unwrap_or(Wait::Unanswered(Duration::ZERO));
-    let slow = glibc.iter().filter(|wait| **wait == worst).count();
-    let share = if slow == glibc.len() {
-        String::new()
-    } else {
-        format!(" in {slow} of {} (`rotate`)", glibc.len())
+    let worst_of = |waits: &[Wait]| {
+        let worst = waits.iter().max().copied().unwrap_or(Wait::Unanswered(Duration::ZERO));
+        let slow = waits.iter().filter(|wait| **wait == worst).count();
+        let share = if slow == waits.len() {
+            String::new()
+        } else {
+            format!(" in {slow} of {} (`rotate`)", waits.len())
+        };
+        (worst, share)
     };
+    let (worst, share) = worst_of(&options.glibc(reaches));
+    let (go, go_share) = worst_of(&options.go(reaches));
     let Options { timeout, attempts, .. } = options;
+    let mut because = vec![
+        format!("timeout:{timeout} attempts:{attempts}, {} server(s)", reaches.len()),
+        "glibc and Go's own resolver ask one server after another, musl all at once".to_owned(),
+    ];
+    if domains > 0 {
+        because.push(format!(
+            "a name that is not whole is tried with each domain of the search list too: up to {} times that",
+            domains + 1
+        ));
+    }
+    let musl = options.musl(reaches);
     Costs {
         worst,
         is_once: false,
-        text: format!("glibc {worst}{share}, musl {}", options.musl(reaches)),
-        because: vec![
-            format!("timeout:{timeout} attempts:{attempts}, {} server(s)", reaches.len()),
-            "glibc asks one server after another, musl all at once; each name of the search list that is tried costs it again"
-                .to_owned(),
-        ],
+        text: format!("glibc {worst}{share}, musl {musl}, Go {go}{go_share}"),
+        because,
     }
 }
 
@@ -414,6 +449,23 @@ mod tests {
     }
 
     #[test]
+    fn go_waits_for_each_server_in_turn_as_long() {
+        let check = |servers: &str, text: &str, expect: &[Wait]| {
+            assert_eq!(options(text).go(&reaches(servers)), expect, "{servers} {text}");
+        };
+        let answered = |seconds| Wait::Answered(Duration::from_secs(seconds));
+        let unanswered = |seconds| Wait::Unanswered(Duration::from_secs(seconds));
+        // by its source
+        check(".a", "", &[answered(5)]);
+        check("..a", "timeout:1", &[answered(2)]);
+        check("...", "", &[unanswered(30)]);
+        check("c.a", "timeout:0", &[answered(1)]);
+        check("...a", "timeout:1 attempts:2", &[unanswered(6)]);
+        check(".aa", "rotate", &[answered(5), answered(0), answered(0)]);
+        check("", "rotate", &[]);
+    }
+
+    #[test]
     fn musl_asks_all_at_once_and_gives_up_after_its_timeout() {
         let check = |servers: &str, text: &str, expect: Wait| {
             assert_eq!(options(text).musl(&reaches(servers)), expect, "{servers} {text}");
@@ -428,7 +480,7 @@ mod tests {
     #[test]
     fn the_first_server_is_judged_by_what_its_death_costs() {
         let check = |text: &str, set: &str, readers: Readers, verdict: Verdict, words: &str| {
-            let finding = first_server(&servers(text), options(set), readers).unwrap();
+            let finding = first_server(&servers(text), options(set), readers, &[]).unwrap();
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert!(finding.finding.contains(words), "{words}: {finding:?}");
             assert_eq!(finding.remedy.is_empty(), verdict == Verdict::Fine, "{finding:?}");
@@ -449,7 +501,7 @@ mod tests {
             quick,
             programs,
             Verdict::Note,
-            "glibc 2 s, and then it fails, musl 1 s, and then it fails",
+            "glibc 2 s, and then it fails, musl 1 s, and then it fails, Go 2 s, and then it fails",
         );
         check(
             ".a",
@@ -470,7 +522,10 @@ mod tests {
         check("aa", "", resolved, Verdict::Fine, "would wait: systemd-resolved 5 s");
         check("a", "", resolved, Verdict::Note, "systemd-resolved 5 s, and then it fails");
         check(".a", "", resolved, Verdict::Wrong, "systemd-resolved 5 s");
-        assert_eq!(first_server(&[], options(""), programs), None);
+        assert_eq!(first_server(&[], options(""), programs, &[]), None);
+        let search = ["corp.internal".to_owned(), "ec2.internal".to_owned()];
+        let finding = first_server(&servers(".a"), options(quick), programs, &search).unwrap();
+        assert!(finding.because.iter().any(|it| it.ends_with("up to 3 times that")));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::timeout};
-use zbus::{Connection, Error, OwnedVariant, Signature, Type, as_variant};
+use zbus::{Connection, Error, OwnedObjectPath, OwnedVariant, Signature, Type, as_variant};
 
 use crate::{
     core::detect::{Owner, Presence},
@@ -125,6 +125,20 @@ impl Bus {
     ) -> Result<(), ResolverError> {
         let properties = Object { interface: PROPERTIES, ..object.clone() };
         self.call(&properties, operation, "Set", &(object.interface, name, value)).await
+    }
+
+    /// Has systemd let `unit` read its files anew, or start anew where that does not do.
+    pub(super) async fn start_anew(
+        &self,
+        owner: Owner,
+        unit: &'static str,
+    ) -> Result<(), ResolverError> {
+        let object = Object { owner, ..systemd() };
+        let operation = "have it read its files anew";
+        let body = (unit, "replace");
+        self.call(&object, operation, "ReloadOrRestartUnit", &body)
+            .await
+            .map(|_: OwnedObjectPath| ())
     }
 
     async fn try_call<B, R>(

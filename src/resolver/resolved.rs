@@ -2,9 +2,12 @@
 //!
 //! The link that holds the default route gets our servers, and the route-only domain `~.`; the other links with servers lose
 //! the default route of look-ups, and domains that are ours too, so that nobody is asked beside ours, nor listed in resolved's
-//! own resolv.conf. Another link's `~.` is an administrator's word, as for a VPN, and stays. A link that
+//! own resolv.conf. Another link's `~.` is an administrator's word, as for a VPN, and stays; system-wide servers for all or for
+//! our domains do not. A link that
 //! systemd-networkd(8) manages is set there: it forgets that when it is restarted, and then resolved's file changes, which
 //! wakes the agent. Both forget at a reboot; so what was found is kept in the run directory.
+
+mod system_wide;
 
 use std::{
     collections::BTreeSet,
@@ -196,9 +199,23 @@ impl Resolved {
         keep(&self.found, &serde_json::to_vec(kept).unwrap_or_default())
     }
 
+    /// A link whose servers stayed is asked again for what it was asked for; what was changed there meanwhile stays.
+    async fn let_be_asked(&self, found: &Settings) -> Result<(), ResolverError> {
+        let mut domains = self.settings(found.link).await?.domains;
+        for domain in &found.domains {
+            if !domains.contains(domain) {
+                domains.push(domain.clone());
+            }
+        }
+        self.set_domains(found.link, &domains).await?;
+        self.set_default_route(found.link, found.default_route).await.map(drop)
+    }
+
     async fn give_back(&self, found: &Settings) -> Result<(), ResolverError> {
-        let Settings { link, servers, domains, default_route, is_managed, .. } = found;
-        let given = if *is_managed {
+        let Settings { link, servers, domains, default_route, is_managed, got_ours } = found;
+        let given = if !*is_managed && !*got_ours {
+            self.let_be_asked(found).await
+        } else if *is_managed {
             let operation = "give a link's servers back";
             self.bus.call(&manager(NETWORKD), operation, "RevertLinkDNS", &(link,)).await
         } else {
@@ -220,6 +237,7 @@ impl ResolverManager for Resolved {
         let own = self.settings(link).await?;
         let mut others = self.others(link).await?;
         others.retain(|other| other.rivals(&own.domains));
+        others.extend(self.system_wide(&own.domains).await?);
         // A server that is reached over one link only is not to be asked by others.
         let servers = [vec![own.clone()], others].concat().into_iter().flat_map(|one| {
             one.servers.into_iter().map(move |server| match server {
@@ -253,6 +271,9 @@ impl ResolverManager for Resolved {
         // It stays with the server that it asked last as long as that is in the list; so it is told the first alone at first.
         let first = wanted.nameservers.get(..1).unwrap_or_default();
         unkept = unkept.and(self.keep(&mut kept, Settings { got_ours: true, ..before }));
+        if self.system_wide(&domains).await?.is_some() {
+            unkept = unkept.and(self.silence(&domains).await);
+        }
         let is_managed = self.set_servers(link, first).await?;
         unkept = unkept.and(self.note_managed(&mut kept, link, is_managed));
         self.set_servers(link, &wanted.nameservers).await?;
@@ -275,8 +296,10 @@ impl ResolverManager for Resolved {
 
     async fn restore(&self) -> Result<bool, ResolverError> {
         let kept = self.kept()?;
+        // First, since it forgets what it was told when it is started anew.
+        let spoke = self.let_speak().await?;
         if kept.is_empty() {
-            return Ok(false);
+            return Ok(spoke);
         }
         for found in &kept {
             self.give_back(found).await?;

@@ -129,7 +129,7 @@ fn on_a_healthy_host_nothing_is_wrong_and_nothing_is_changed() {
         "owner         resolv-conf because: resolv.conf is a plain file · it carries our marker\n",
         " in use because: answered in ",
         "first_server  ",
-        " answers; if it were dead, each look-up would wait: glibc 1 s, musl 0 s because: timeout:1 attempts:2, 2 server(s)",
+        " answers; if it were dead, each look-up would wait: glibc 1 s, musl 0 s, Go 1 s because: timeout:1 attempts:2, 2 server(s)",
         "overwritten   by no other program since the boot\n",
         "names         23.1.0.10.in-addr.arpa., web-1.corp.internal. as they should be\n",
         "zone          corp.internal. at ",

@@ -9,6 +9,7 @@ use sandbox::instance::Instance;
 
 use crate::lab::{FIRST_ADDRESS, Hooks, Host, INTERFACE, PRIMARY, US, ZONE, can_run, say, until};
 
+const SAME_SUBNET: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 60);
 const SAME_ZONE: Ipv4Addr = Ipv4Addr::new(10, 66, 7, 60);
 const SAME_VPC: Ipv4Addr = Ipv4Addr::new(10, 66, 9, 60);
 const ELSEWHERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 60);
@@ -105,6 +106,26 @@ fn the_nearest_member_of_a_preferred_name_comes_first_in_every_look_up_and_the_n
     let before = files();
     host.signal("agent", "HUP");
     assert_eq!(files(), before);
+}
+
+#[test]
+fn a_member_on_this_host_comes_first_then_one_in_its_subnet_then_one_in_its_zone() {
+    if !can_run("a member on this host and in its subnet") {
+        return;
+    }
+    let mut host = Host::new("", Hooks::Installed);
+    let name = format!("cache.{ZONE}");
+    let member = |what: &str, address| format!("update {what} {name}. 1 A {address}");
+    let members = [FIRST_ADDRESS, SAME_SUBNET, SAME_ZONE, SAME_VPC];
+    start(&mut host, &members.map(|address| member("add", address)));
+    prefer(&host, &name);
+    until("by sortlist too", || host.read("/etc/resolv.conf").contains("\nsortlist "));
+    // Java starts slowly, and is asked by the other tests.
+    let callers = CALLERS.into_iter().filter(|caller| caller.program != "java").collect::<Vec<_>>();
+    for near in [FIRST_ADDRESS, SAME_SUBNET, SAME_ZONE, SAME_VPC] {
+        first_is(&host, &name, &callers, &[near.into()]);
+        host.vpc.update(&[member("delete", near)]);
+    }
 }
 
 /// A host of the fleet with its own addresses, whose name server has the `members`.

@@ -530,10 +530,17 @@ impl Host {
         self.ip(&["link", "delete", SECOND_INTERFACE]);
     }
 
-    /// The second interface becomes another one, as when it is detached and attached again at once: what it had, the new one has.
-    pub(crate) fn rename_second(&self) {
-        self.ip(&["link", "set", SECOND_INTERFACE, "down"]);
-        self.ip(&["link", "set", SECOND_INTERFACE, "name", MOVED_INTERFACE]);
+    /// Another interface takes the second one's place, and its address.
+    pub(crate) fn replace_second(&self) {
+        self.ip(&["link", "delete", SECOND_INTERFACE]);
+        attach(&self.vpc.namespace, &self.network, MOVED_INTERFACE);
+        let mac = "06:00:0a:42:00:ee";
+        self.ip(&["link", "set", MOVED_INTERFACE, "address", mac]);
+        self.vpc.world.update_instance(US, |host| {
+            let second = &mut host.interfaces[1];
+            (second.mac, second.id) = (mac.to_owned(), "eni-0moved".to_owned());
+        });
+        self.vpc.reserve();
         self.ip(&["link", "set", MOVED_INTERFACE, "up"]);
     }
 

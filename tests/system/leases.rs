@@ -141,7 +141,7 @@ fn an_address_that_another_interface_has_taken_over_is_published_although_the_fi
     let is_published = |host: &Host| host.vpc.published(SECOND_NAME) == [OTHER.to_string()];
     // The old interface's client says EXPIRE, STOP or nothing; the report of the loss stays there when the new one has the address.
     host.release(SECOND_INTERFACE);
-    host.rename_second();
+    host.replace_second();
     host.dhclient_on(MOVED_INTERFACE);
     until("it is published again", || is_published(&host));
     let old = host.read(&format!("/run/tagalong/hook/{SECOND_INTERFACE}:4"));

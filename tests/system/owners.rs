@@ -12,6 +12,9 @@ use crate::{
 const SECOND: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 3);
 const STRANGER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
+/// All that resolved is told.
+const RESOLVED_HOLDS: &str = "resolvectl dns; resolvectl domain; resolvectl default-route";
+
 /// A host, and how its resolver can be interfered with.
 struct Subject {
     shape: Shape,
@@ -27,10 +30,14 @@ struct Subject {
     clear: &'static str,
     /// A look-up by the owner's own tool, beside getent(1).
     query: Option<&'static str>,
+    /// All that the owner holds, and what makes it begin anew.
+    holds: Option<(&'static str, &'static str)>,
+    /// Commands and what they say once the resolver was given back.
+    given_back: &'static [(&'static str, &'static str)],
 }
 
 fn check(subject: &Subject) {
-    let Subject { shape, told, file, owner, tramples, clear, query } = subject;
+    let Subject { shape, told, file, owner, tramples, clear, query, holds, given_back } = subject;
     if !shape.can_boot(&format!("the owner of the resolver of {shape:?}")) {
         return;
     }
@@ -51,6 +58,8 @@ fn check(subject: &Subject) {
         machine.resolves(APP)
             && query.is_none_or(|query| machine.run(&format!("{query} {APP}")).status.success())
     };
+
+    assert!(resolves(&machine));
 
     // The first server dies, and the respawned one alone answers.
     let second = machine.vpc.named(SECOND);
@@ -95,6 +104,20 @@ fn check(subject: &Subject) {
     machine.ask(clear);
     machine.ask("dpkg --remove tagalong");
     until("the resolver is given back", || machine.uses(ROUTER) && !machine.uses(PRIMARY));
+    for (command, says) in *given_back {
+        let said = machine.ask(command);
+        assert!(said.contains(says), "{command}: {said}");
+    }
+    if let Some((holds, begin_anew)) = holds {
+        let given = machine.ask(holds);
+        machine.ask(begin_anew);
+        until("the owner has begun anew", || machine.uses(ROUTER));
+        let mut own = String::new();
+        until(&format!("nothing is left that it would not make by itself: {given}"), || {
+            own = machine.ask(holds);
+            own == given
+        });
+    }
     drop(second);
 }
 
@@ -112,9 +135,27 @@ fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() 
             // A second link with servers of its own.
             "ip link add hand0 type veth peer name hand1 && ip addr add 192.0.2.2/24 dev hand0 && \
              ip link set hand1 up && ip link set hand0 up && resolvectl dns hand0 192.0.2.1",
+            // Servers of no link, for everything.
+            "mkdir -p /etc/systemd/resolved.conf.d && \
+             printf '[Resolve]\\nDNS=192.0.2.1\\nDomains=~.\\n' > /etc/systemd/resolved.conf.d/hand.conf && \
+             systemctl restart systemd-resolved",
+            "resolvectl dns hand0 192.0.2.1 && resolvectl domain hand0 hand.example",
         ],
-        clear: "ip link delete hand0 2>/dev/null || :",
+        clear: "",
         query: Some("resolvectl query"),
+        holds: Some((RESOLVED_HOLDS, "systemctl restart systemd-networkd systemd-resolved")),
+        given_back: &[
+            ("resolvectl default-route hand0", "yes"),
+            ("resolvectl dns hand0", "192.0.2.1"),
+            ("resolvectl domain hand0", "hand.example"),
+            ("resolvectl dns", "Global: 192.0.2.1"),
+            ("resolvectl domain", "Global: ~."),
+            (
+                "ip link delete hand0 && rm /etc/systemd/resolved.conf.d/hand.conf && \
+                 systemctl restart systemd-resolved && echo cleared",
+                "cleared",
+            ),
+        ],
     });
 }
 
@@ -130,8 +171,10 @@ fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
             "resolvectl dns ens5 192.0.2.1",
             "systemctl start networkd-dispatcher && networkctl reconfigure ens5",
         ],
-        clear: "ip link delete hand0 2>/dev/null || :",
+        clear: "",
         query: Some("resolvectl query"),
+        holds: Some((RESOLVED_HOLDS, "systemctl restart systemd-networkd systemd-resolved")),
+        given_back: &[],
     });
 }
 
@@ -148,6 +191,11 @@ fn a_plain_file_beside_resolved_follows_the_fleets_servers_with_it_and_both_are_
         ],
         clear: "",
         query: Some("resolvectl query"),
+        holds: Some((
+            "cat /etc/resolv.conf; resolvectl dns; resolvectl domain; resolvectl default-route",
+            "systemctl restart systemd-networkd systemd-resolved",
+        )),
+        given_back: &[("cat /etc/resolv.conf", "nameserver 10.66.0.1\n")],
     });
 }
 
@@ -159,8 +207,10 @@ fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_
         shape: Shape::Fedora,
         owner: "systemd-resolved",
         tramples: &["resolvectl dns ens5 192.0.2.1", "systemctl restart NetworkManager"],
-        clear: "ip link delete hand0 2>/dev/null || :",
+        clear: "",
         query: Some("resolvectl query"),
+        holds: Some((RESOLVED_HOLDS, "systemctl restart NetworkManager")),
+        given_back: &[],
     });
 }
 
@@ -178,6 +228,12 @@ fn network_manager_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "",
         query: None,
+        holds: Some((
+            "busctl get-property org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
+             org.freedesktop.NetworkManager GlobalDnsConfiguration; cat /etc/resolv.conf",
+            "systemctl restart NetworkManager",
+        )),
+        given_back: &[],
     });
 }
 
@@ -195,6 +251,8 @@ fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "",
         query: None,
+        holds: None,
+        given_back: &[],
     });
 }
 
@@ -213,6 +271,8 @@ fn openresolv_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "resolvconf -d other && resolvconf -d another && kill -CONT $(cat /run/dhclient.ens5.pid)",
         query: None,
+        holds: None,
+        given_back: &[],
     });
 }
 
@@ -231,5 +291,7 @@ fn debians_resolvconf_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "resolvconf -d lo.other",
         query: None,
+        holds: None,
+        given_back: &[],
     });
 }

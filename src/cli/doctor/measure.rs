@@ -28,15 +28,16 @@ pub(super) const LOOKUPS: usize = 10;
 pub(super) async fn measure(caller: Caller, name: &str) -> Measured {
     let lookups = async {
         match caller {
-            Caller::Gethostbyname => getent("hosts", name).await,
-            Caller::GetaddrinfoInet => getent("ahostsv4", name).await,
-            Caller::GetaddrinfoUnspec => getent("ahosts", name).await,
+            Caller::Gethostbyname => each("getent", &["hosts", name]).await,
+            Caller::GetaddrinfoInet => each("getent", &["ahostsv4", name]).await,
+            Caller::GetaddrinfoUnspec => each("getent", &["ahosts", name]).await,
             Caller::Python => run("python3", &["-I", "-c", PYTHON, name], "").await,
             Caller::Node => run("node", &["-e", NODE, name], "").await,
             Caller::Java => java(&[], name).await,
             Caller::JavaIpv4 => java(&["-Djava.net.preferIPv4Stack=true"], name).await,
-            Caller::Go | Caller::GoCgo | Caller::Musl | Caller::SystemdResolved => {
-                Err(Measured::Not("it is no program that can be asked"))
+            Caller::SystemdResolved => each("resolvectl", &["--legend=no", "query", name]).await,
+            Caller::Go | Caller::GoCgo | Caller::Musl => {
+                Err(Measured::Not("it is built into programs, and none of them can be asked"))
             }
         }
     };
@@ -50,12 +51,12 @@ pub(super) async fn measure(caller: Caller, name: &str) -> Measured {
 
 type Firsts = Result<BTreeMap<IpAddr, usize>, Measured>;
 
-async fn getent(database: &str, name: &str) -> Firsts {
+/// A program that looks the name up once: the first address that it says.
+async fn each(program: &str, arguments: &[&str]) -> Firsts {
     let mut firsts = BTreeMap::new();
     for _ in 0..LOOKUPS {
-        let output = output("getent", &[database, name], "").await?;
-        let first =
-            output.lines().next().and_then(|line| line.split_whitespace().next()?.parse().ok());
+        let output = output(program, arguments, "").await?;
+        let first = output.split_whitespace().find_map(|word| word.parse().ok());
         if let Some(first) = first {
             *firsts.entry(first).or_insert(0) += 1;
         }

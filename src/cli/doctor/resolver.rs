@@ -162,7 +162,8 @@ pub(super) async fn servers(
         (*address, probe.map_or(Reach::Silent, |probe| probe.reach))
     };
     let reaches = addresses.iter().map(reach).collect::<Vec<_>>();
-    findings.extend(first_server(&reaches, Options::of(&settings.options()), readers));
+    let options = Options::of(&settings.options());
+    findings.extend(first_server(&reaches, options, readers, &settings.search()));
     findings
 }
 

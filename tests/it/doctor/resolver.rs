@@ -17,7 +17,7 @@ fn a_dead_first_server_is_wrong_and_its_cost_is_told_in_seconds() {
     let (living, hole) = (host.servers[0].addr(), BlackHole::start(own_address()).unwrap());
     host.lab.file("root/etc/resolv.conf", &resolv_conf(&[hole.addr(), living]));
     let dead = hole.addr().ip().to_string();
-    let silent = format!("{dead} is silent; each look-up waits: glibc 5 s, musl 0 s");
+    let silent = format!("{dead} is silent; each look-up waits: glibc 5 s, musl 0 s, Go 5 s");
     finds(&host.lab, 1, "first_server", "wrong", &[&silent, "timeout:1", "tagalong once"]);
     let words =
         [&*format!("{dead} in use, and does not serve"), "silent to 2 queries", "no tag lists it"];

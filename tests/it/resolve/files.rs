@@ -40,6 +40,25 @@ fn mode_and_owner_are_kept() {
 }
 
 #[test]
+fn the_label_of_selinux_and_other_attributes_are_kept() {
+    let (lab, server) = lab();
+    let path = lab.path("root/etc/resolv.conf");
+    let label = b"system_u:object_r:net_conf_t:s0\0";
+    for name in ["security.selinux", "user.comment"] {
+        rustix::fs::setxattr(&path, name, label, rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    let before = fs::metadata(&path).unwrap().ino();
+    lab.once();
+    assert_eq!(nameservers(&lab.resolv_conf()), [server.addr().ip().to_string()]);
+    assert_ne!(fs::metadata(&path).unwrap().ino(), before, "it is another file");
+    for name in ["security.selinux", "user.comment"] {
+        let mut kept = [0; 64];
+        let length = rustix::fs::getxattr(&path, name, &mut kept).unwrap();
+        assert_eq!(&kept[..length], label, "{name}");
+    }
+}
+
+#[test]
 fn a_file_that_is_missing_is_made_readable_for_all() {
     let (lab, server) = lab();
     fs::remove_file(lab.path("root/etc/resolv.conf")).unwrap();
