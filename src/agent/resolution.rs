@@ -57,7 +57,8 @@ pub enum Mode<'a> {
     Apply,
     /// It is set, by an agent that remembers the order of servers that it wanted last: a mere reordering must be wanted twice.
     Follow(&'a RefCell<Vec<IpAddr>>),
-    /// The list is remembered, and nothing is set while another program is left alone with the resolver.
+    /// The list is remembered, and nothing is set while another program is left alone with the resolver and one of its servers
+    /// answers.
     Learn,
     /// It is only said what would be set.
     Plan,
@@ -130,6 +131,11 @@ impl Resolution<'_> {
         if wanted.is_none() && !some_lives {
             wanted = self.last_resort(&mut outcome);
         }
+        // In a fight, too: what another program wrote is left to it only as long as one of its servers lives.
+        let mode = match mode {
+            Mode::Learn if !some_lives && outcome.wanted.is_some() => Mode::Apply,
+            mode => mode,
+        };
         if let Some(wanted) = wanted {
             self.hand_over(&current, &wanted, mode, &mut outcome).await;
         } else {
@@ -300,6 +306,7 @@ impl Resolution<'_> {
         outcome: &mut Resolved,
     ) {
         let after = self.manager.becomes(current, wanted);
+        outcome.stands = current.to_string();
         let owner = self.manager.verdict().owner;
         if after == *current {
             outcome.action = Action::Unchanged;
@@ -338,6 +345,7 @@ impl Resolution<'_> {
             }
         }
         outcome.in_use.clone_from(&wanted.nameservers);
+        outcome.stands = after.to_string();
         outcome.action = Action::Written { before: current.to_string(), after: after.to_string() };
         tracing::info!(servers = ?wanted.nameservers, because = %reasons(&outcome.ranking), "resolver set");
     }

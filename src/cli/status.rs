@@ -182,7 +182,7 @@ fn status(
         resolver: ResolverStatus {
             owner: resolved.owner.clone(),
             nameservers: nameservers.iter().map(ToString::to_string).collect(),
-            up_to_date: !matches!(resolved.action, Action::Written { .. }),
+            up_to_date: !matches!(resolved.action, Action::Written { .. } | Action::Failed),
         },
         trampled: trampled.map(|Trampled { at, times, held, fate, difference }| Overwritten {
             age: age(at),

@@ -77,6 +77,8 @@ pub(super) struct Worker<'a> {
     given_up: RefCell<BTreeSet<IpAddr>>,
     /// What the resolver was set to say.
     wanted: RefCell<Option<Wanted>>,
+    /// What it said when that was done.
+    stood: RefCell<String>,
     /// Held while the resolver is set.
     setting: Mutex<()>,
     /// The order of servers that the last pass would have set.
@@ -125,6 +127,7 @@ impl<'a> Worker<'a> {
             ending: Cell::default(),
             given_up: RefCell::default(),
             wanted: RefCell::default(),
+            stood: RefCell::default(),
             setting: Mutex::default(),
             proposed: RefCell::default(),
             silent: RefCell::default(),

@@ -57,7 +57,7 @@ impl fmt::Display for SelectorError {
         write!(
             f,
             "`{}` selects no address; there are private-ipv4, public-ipv4, elastic-ipv4, ipv6, secondary and CIDR blocks, \
-             each with `device-index=N`, `interface=ENI`, `subnet=SUBNET`, `tag:KEY=VALUE` or `cidr=BLOCK` after it if need be",
+             each with `device-index=N`, `interface=ENI`, `subnet=SUBNET`, `tag:KEY=VALUE` (neither with spaces) or `cidr=BLOCK` after it if need be",
             self.0
         )
     }

@@ -300,12 +300,16 @@ fn resolvconf(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
     }
 }
 
+/// Whether the services of nsswitch.conf(5)'s `hosts` line have nss-resolve(8) before the file's servers.
+#[must_use]
+pub fn asks_resolved_first(hosts: &[String]) -> bool {
+    let place = |service: &str| hosts.iter().position(|known| known == service);
+    place("resolve").is_some_and(|resolve| place("dns").is_none_or(|dns| resolve < dns))
+}
+
 /// Nobody keeps the file; yet programs may never read it.
 fn unclaimed(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
-    let place = |service: &str| probe.hosts.iter().position(|known| known == service);
-    let is_first =
-        place("resolve").is_some_and(|resolve| place("dns").is_none_or(|dns| resolve < dns));
-    if is_first && matches!(probe.resolved, Presence::Runs(_)) {
+    if asks_resolved_first(&probe.hosts) && matches!(probe.resolved, Presence::Runs(_)) {
         because.extend([Clue::AskedFirst, standing(Owner::SystemdResolved, &probe.resolved)]);
         return Owner::SystemdResolved;
     }

@@ -32,7 +32,7 @@ use self::{
 use crate::{
     config::Manager,
     core::{
-        detect::{Clue, Owner, Resolvconf, Verdict, detect},
+        detect::{Clue, Owner, Resolvconf, Verdict, asks_resolved_first, detect},
         gai_conf::GaiConf,
     },
     ports::{ResolverManager, error::ResolverError},
@@ -92,6 +92,12 @@ impl Resolvers {
         let verdict = Verdict { owner: Owner::SystemdResolved, because: Vec::new() };
         let resolved = Resolved::new(self.bus.clone(), &self.root, &self.run_dir, verdict);
         resolved.beside().await.unwrap_or_default()
+    }
+
+    /// Whether programs ask systemd-resolved before they read resolv.conf (nss-resolve(8)).
+    #[must_use]
+    pub fn is_resolved_asked_first(&self) -> bool {
+        asks_resolved_first(&probe::hosts(&self.root))
     }
 
     /// Gives back whatever was ever taken, whoever owns the resolver now; gives who got something back.

@@ -100,7 +100,7 @@ fn hindrances(root: &Path, path: &Path) -> Vec<Hindrance> {
 }
 
 /// The services of nsswitch.conf(5)'s `hosts` line.
-fn hosts(root: &Path) -> Vec<String> {
+pub(super) fn hosts(root: &Path) -> Vec<String> {
     let path = inside(root, Path::new("/etc/nsswitch.conf"));
     let content = read_regular(&path, LIMIT).ok().flatten().unwrap_or_default();
     let text = String::from_utf8_lossy(&content);

@@ -7,7 +7,7 @@
 //! systemd-networkd(8) manages is set there: it forgets that when it is restarted, and then resolved's file changes, which
 //! wakes the agent. Both forget at a reboot; so what was found is kept in the run directory.
 
-mod system_wide;
+mod beside;
 
 use std::{
     collections::BTreeSet,
@@ -106,19 +106,6 @@ impl Resolved {
             }
         }
         Ok(others)
-    }
-
-    /// Domains of other links whose servers are asked beside ours, each with the number of the link.
-    pub(super) async fn beside(&self) -> Result<Vec<(i32, String)>, ResolverError> {
-        let link = self.link().await?;
-        let own = self.settings(link).await?;
-        let mut beside = Vec::new();
-        for other in self.others(link).await? {
-            let domains = words(&other.domains).into_iter();
-            let asked = domains.filter(|domain| *domain == EVERYTHING || own.has(domain));
-            beside.extend(asked.map(|domain| (other.link, domain)));
-        }
-        Ok(beside)
     }
 
     /// Tells resolved about a link, or systemd-networkd where that manages it; gives whether it does.
@@ -337,8 +324,10 @@ fn domains(current: &[String], wanted: &Wanted) -> Vec<(String, bool)> {
     let own = searched.into_iter().cloned().collect::<Vec<_>>();
     let searched = if wanted.search.is_empty() { own } else { wanted.search.clone() };
     let mut domains = searched.into_iter().map(|domain| (domain, false)).collect::<Vec<_>>();
-    domains
-        .extend(routed.into_iter().map(|domain| (domain.trim_start_matches('~').to_owned(), true)));
+    // Of one domain it keeps one word, and what is searched is routed too.
+    let routed = routed.into_iter().map(|domain| domain.trim_start_matches('~').to_owned());
+    let routed = routed.filter(|domain| !is_in(&domains, domain)).collect::<Vec<_>>();
+    domains.extend(routed.into_iter().map(|domain| (domain, true)));
     let everything = (".".to_owned(), true);
     if !domains.contains(&everything) {
         domains.push(everything);
@@ -445,6 +434,9 @@ mod tests {
         let after = |search: &[&str]| words(&domains(&current, &wanted(search)));
         assert_eq!(after(&[]), ["ec2.internal", "~vpn.corp", "~."]);
         assert_eq!(after(&["corp.internal"]), ["corp.internal", "~vpn.corp", "~."]);
+        let split = ["~Corp.internal".to_owned(), "~.".to_owned()];
+        let after_split = domains(&split, &wanted(&["corp.internal"]));
+        assert_eq!(words(&after_split), ["corp.internal", "~."]);
         let twice = domains(&after(&["corp.internal"]), &wanted(&["corp.internal"]));
         assert_eq!(words(&twice), after(&["corp.internal"]));
     }

@@ -9,7 +9,7 @@ use std::{
 use sandbox::fault::{Fault, Service};
 
 use crate::{
-    lab::{APP, FIRST_ADDRESS, NAME, PRIMARY, until},
+    lab::{APP, FIRST_ADDRESS, NAME, PRIMARY, say, until},
     machine::{End, Machine, Shape},
 };
 
@@ -121,13 +121,13 @@ pub(crate) fn first_boot(machine: &mut Machine) {
     let named = began.elapsed();
     machine.wait_until_booted();
     let booted = began.elapsed();
-    eprintln!("{:?}: named {named:.1?} after power on, booted {booted:.1?}", machine.shape);
+    say(&format!("{:?}: named {named:.1?} after power on, booted {booted:.1?}", machine.shape));
     assert_eq!(machine.ask("cloud-init status").trim(), "status: done");
     assert!(machine.ask("cloud-init schema --system").contains("Valid cloud-config"));
     assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
     let exposure =
         machine.ask("systemd-analyze security --no-pager --threshold=30 tagalong.service");
-    eprintln!("{}", exposure.lines().last().unwrap_or_default());
+    say(exposure.lines().last().unwrap_or_default());
     // Others' units are the container's affair.
     let failed = machine.ask("systemctl --failed --plain --no-legend");
     assert!(!failed.contains("tagalong") && !failed.contains("cloud"), "{failed}");
@@ -145,12 +145,12 @@ pub(crate) fn follows_the_servers(machine: &Machine) {
     let _second = machine.vpc.named(SECOND);
     machine.vpc.list(SECOND);
     until("the respawned server is in use", || machine.uses(SECOND));
-    eprintln!(
+    say(&format!(
         "{:?}: from the tag to the file {:.1?}, with the list read every 5 s and {} call(s) of EC2",
         machine.shape,
         tagged.elapsed(),
         calls() - before
-    );
+    ));
 }
 
 fn follows_its_lease(machine: &Machine) {
@@ -161,21 +161,21 @@ fn follows_its_lease(machine: &Machine) {
     });
     let bound = moved.elapsed();
     until("the new address is published", || is_published(machine, OTHER));
-    eprintln!(
+    say(&format!(
         "{:?}: from the change at the DHCP server to the host {:.1?}, to the zone {:.3?} later",
         machine.shape,
         bound,
         moved.elapsed().saturating_sub(bound)
-    );
+    ));
 }
 
 fn is_switched_off(machine: &mut Machine) {
     let (end, took) = machine.shut_down("reboot");
     assert_eq!(end, End::Reboot);
     assert!(is_published(machine, OTHER), "a reboot keeps the name");
-    eprintln!("{:?}: down for a reboot in {took:.1?}", machine.shape);
+    say(&format!("{:?}: down for a reboot in {took:.1?}", machine.shape));
     let boot = machine.boot();
-    eprintln!("{:?}: booted again in {boot:.1?}", machine.shape);
+    say(&format!("{:?}: booted again in {boot:.1?}", machine.shape));
     assert!(is_published(machine, OTHER));
     assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");
 
@@ -186,7 +186,7 @@ fn is_switched_off(machine: &mut Machine) {
         [""; 0],
         "it can be taken back only while there is a network"
     );
-    eprintln!("{:?}: off in {took:.1?}, the name withdrawn", machine.shape);
+    say(&format!("{:?}: off in {took:.1?}, the name withdrawn", machine.shape));
 }
 
 #[test]
@@ -232,11 +232,11 @@ fn boots_with_everything_dead(shape: Shape) {
     let dead = machine.vpc.kill_primary();
     let took = machine.boot();
     let commands = machine.ask("cloud-init analyze blame | grep --max-count=1 scripts-user");
-    eprintln!(
+    say(&format!(
         "the first boot took {took:.1?} with DNS servers dead, of it with the user data's commands, where a whole pass was \
          asked for, of 30 s at most: {}",
         commands.trim()
-    );
+    ));
     let seconds = commands.trim().split('s').next().and_then(|text| text.parse::<f64>().ok());
     assert!(seconds.is_some_and(|seconds| seconds < 40.0), "a hang, not a figure: {commands}");
     drop(dead);
@@ -267,10 +267,10 @@ fn boots_with_everything_dead(shape: Shape) {
             Duration::from_micros(show.trim().parse().unwrap())
         });
         let start = start[0].saturating_sub(start[1]);
-        eprintln!(
+        say(&format!(
             "{shape:?}, {what}: the boot took {:.2?} without the agent and {:.2?} with it, of it {start:.2?} until it was ready",
             took[0], took[1]
-        );
+        ));
         assert!(start < Duration::from_secs(5), "a hang, not a figure: {start:?}");
         assert!(took[1] < took[0] + Duration::from_secs(10), "a hang, not a figure: {took:?}");
         assert_eq!(machine.ask("systemctl is-active tagalong").trim(), "active");

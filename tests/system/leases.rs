@@ -7,7 +7,7 @@ use std::{
 
 use crate::lab::{
     FIRST_ADDRESS, Hooks, Host, INTERFACE, MOVED_INTERFACE, NAME, ROUTER, SECOND_INTERFACE, US,
-    ZONE, can_run, until,
+    ZONE, can_run, say, until,
 };
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 66, 0, 150);
@@ -44,10 +44,10 @@ fn follows(hooks: Hooks) {
     until("the host has the new address", || host.has(OTHER));
     let bound = Instant::now();
     until("the new address is published", || host.vpc.published(NAME) == [OTHER.to_string()]);
-    eprintln!(
+    say(&format!(
         "hooks {hooks:?}: {:?} from BOUND to the new address being served, at most",
         bound.elapsed()
-    );
+    ));
     if hooks == Hooks::Installed {
         let report = host.read(&format!("/run/tagalong/hook/{INTERFACE}:4"));
         assert!(report.contains(&format!("new={OTHER}")), "{report}");

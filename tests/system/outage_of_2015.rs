@@ -4,7 +4,7 @@
 use std::{net::Ipv4Addr, thread, time::Duration};
 
 use crate::{
-    lab::{Hooks, Host, can_run, until},
+    lab::{Hooks, Host, can_run, say, until},
     lookups::Lookups,
 };
 
@@ -36,7 +36,7 @@ fn without_tagalong_a_renewal_brings_the_dead_server_back_and_lookups_fail() {
     until("the renewal writes the dead server back", || host.uses(OLD));
     thread::sleep(TWO_RENEWALS);
     let tally = lookups.stop();
-    eprintln!("2015, without tagalong: {tally}");
+    say(&format!("2015, without tagalong: {tally}"));
     assert!(tally.failed > 0, "{tally}");
     assert!(host.uses(OLD) && !host.uses(NEW), "the host has lost DNS");
 }
@@ -67,7 +67,7 @@ fn with_tagalong_no_lookup_fails_while_a_server_is_respawned_and_the_old_one_shu
     until("two renewals", || renewals() >= before + 2);
     assert!(host.uses(NEW) && !host.uses(OLD), "{}", host.read("/etc/resolv.conf"));
     let tally = lookups.stop();
-    eprintln!("2015, with tagalong: {tally}");
+    say(&format!("2015, with tagalong: {tally}"));
     assert_eq!(tally.failed, 0, "{tally}");
     assert!(tally.lookups > 50, "{tally}");
     assert_eq!(host.vpc.published(crate::lab::NAME), [crate::lab::FIRST_ADDRESS.to_string()]);

@@ -135,10 +135,14 @@ fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() 
             // A second link with servers of its own.
             "ip link add hand0 type veth peer name hand1 && ip addr add 192.0.2.2/24 dev hand0 && \
              ip link set hand1 up && ip link set hand0 up && resolvectl dns hand0 192.0.2.1",
-            // Servers of no link, for everything.
+            // Servers of no link, which resolved's own file names first; and the same for everything.
             "mkdir -p /etc/systemd/resolved.conf.d && \
+             printf '[Resolve]\\nDNS=192.0.2.1\\n' > /etc/systemd/resolved.conf.d/hand.conf && \
+             systemctl restart systemd-resolved",
+            "rm /run/systemd/resolved.conf.d/zz-tagalong.conf && \
              printf '[Resolve]\\nDNS=192.0.2.1\\nDomains=~.\\n' > /etc/systemd/resolved.conf.d/hand.conf && \
              systemctl restart systemd-resolved",
+            "resolvectl domain ens5 '~corp.internal' && resolvectl dns ens5 192.0.2.1",
             "resolvectl dns hand0 192.0.2.1 && resolvectl domain hand0 hand.example",
         ],
         clear: "",

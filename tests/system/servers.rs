@@ -38,11 +38,11 @@ fn a_respawned_server_reaches_the_host_at_its_next_listing_and_a_dead_one_is_out
     let _third = host.vpc.named(THIRD);
     host.vpc.list(THIRD);
     until("the new one is in use", || host.uses(THIRD));
-    eprintln!(
+    say(&format!(
         "from the tag to the file: {:?} with the list read every 5 s, {} call(s) of EC2",
         tagged.elapsed(),
         calls(&host) - before
-    );
+    ));
     // One call a listing: 5 s, with a quarter of jitter on each.
     let listings = tagged.elapsed().as_secs_f64() / 3.75 + 1.0;
     assert!(f64::from(u32::try_from(calls(&host) - before).unwrap()) <= listings);
@@ -51,14 +51,14 @@ fn a_respawned_server_reaches_the_host_at_its_next_listing_and_a_dead_one_is_out
     drop(first);
     let _dead = host.vpc.black_hole(FIRST);
     until("the dead one is out", || !host.uses(FIRST));
-    eprintln!("from its death to the file: {:?} with probes every 2 s", died.elapsed());
+    say(&format!("from its death to the file: {:?} with probes every 2 s", died.elapsed()));
     assert!(host.uses(SECOND) && host.uses(THIRD));
     // EC2 still lists it, and so do listings for as long as it does: it stays out all the same.
     let listed = calls(&host);
     until("two more listings", || calls(&host) >= listed + 2);
     assert!(!host.uses(FIRST), "{}", host.read("/etc/resolv.conf"));
     let tally = lookups.stop();
-    eprintln!("servers respawned: {tally}");
+    say(&format!("servers respawned: {tally}"));
     assert_eq!(tally.failed, 0, "{tally}");
 }
 
@@ -89,7 +89,7 @@ fn a_server_that_is_drained_is_shut_down_without_one_look_up_that_fails_or_waits
     let _dead = host.vpc.black_hole(*drained);
     until("it is out", || !host.uses(*drained));
     let tally = lookups.stop();
-    eprintln!("a server drained and shut down: {tally}");
+    say(&format!("a server drained and shut down: {tally}"));
     assert_eq!(tally.failed, 0, "{tally}");
     assert!(tally.longest < WAIT, "{tally}");
 }

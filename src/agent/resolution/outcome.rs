@@ -19,6 +19,8 @@ pub struct Resolved {
     pub wanted: Option<Wanted>,
     /// What was done.
     pub action: Action,
+    /// What its owner says since then, where that was looked at.
+    pub stands: String,
     /// What was done to gai.conf; `None` where it is not known what it should say.
     pub selection: Option<Action>,
     /// Who owns the resolver, and because of which clues.

@@ -15,7 +15,7 @@ use crate::{
     agent::resolution::{Action, Mode, Resolved},
     cli::{known::Known, once::resolve, wiring::Host},
     core::{
-        detect::{Clue, Hindrance, Owner},
+        detect::{self, Clue, Hindrance, Owner},
         diagnosis::{Check, Finding, Options, Reach, Readers, Verdict, first_server, lines_of},
         name::Name,
         resolv_conf::{RESOLV_CONF, ResolvConf},
@@ -101,11 +101,17 @@ pub(super) struct InUse {
 
 /// The settings in force, whoever owns them.
 pub(super) async fn in_use(known: &Known, resolvers: &Resolvers, root: &Path) -> io::Result<InUse> {
-    if let Ok(Some(manager)) = resolvers.open(known.config.resolver.manager).await
-        && manager.verdict().owner == Owner::SystemdResolved
-        && let Ok(settings) = manager.current().await
-    {
-        return Ok(InUse { readers: Readers::SystemdResolved, settings });
+    if let Ok(Some(manager)) = resolvers.open(known.config.resolver.manager).await {
+        let detect::Verdict { owner, because } = manager.verdict();
+        let asks_resolved = *owner == Owner::SystemdResolved
+            && (because.contains(&Clue::StubAddress) || resolvers.is_resolved_asked_first());
+        let readers = if asks_resolved { Readers::SystemdResolved } else { Readers::Programs };
+        // What programs read where resolved or nobody renders it is the file itself; others may keep a cache between.
+        let is_the_file =
+            matches!(owner, Owner::ResolvConf | Owner::SystemdResolved) && !asks_resolved;
+        if !is_the_file && let Ok(settings) = manager.current().await {
+            return Ok(InUse { readers, settings });
+        }
     }
     let settings = ResolvConf::parse(&file(root, RESOLV_CONF)?);
     Ok(InUse { readers: Readers::Programs, settings })

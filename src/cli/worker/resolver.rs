@@ -80,7 +80,11 @@ impl Worker<'_> {
         };
         let resolved = resolve(&host, &known, &self.resolvers, listed, mode).await;
         let before = self.wanted.take();
-        self.wanted.replace(resolved.held_to(before));
+        let held_to = resolved.held_to(before.clone());
+        if held_to != before || resolved.is_managed() {
+            self.stood.borrow_mut().clone_from(&resolved.stands);
+        }
+        self.wanted.replace(held_to);
         if resolved.action != Action::Unmanaged {
             self.given_back.set(false);
         }
@@ -224,7 +228,8 @@ impl Worker<'_> {
     }
 
     fn note_trampling(&self, theirs: &ResolvConf, ours: &ResolvConf, fate: Fate) {
-        let difference = difference(&ours.to_string(), &theirs.to_string());
+        // Held against what stood there: what is put back keeps lines of theirs, a comment that says who they are among them.
+        let difference = difference(&self.stood.borrow(), &theirs.to_string());
         let mut trampled = self.trampled.borrow_mut();
         if fate == Fate::Stays && trampled.fate == fate && trampled.difference == difference {
             // The same change, once more in vain.
@@ -238,6 +243,9 @@ impl Worker<'_> {
             Fate::Stays => "they cannot be put back",
         };
         tracing::info!(difference = ?trampled.difference, "another program changed the resolver's servers; {what}");
+        if fate == Fate::PutBack {
+            *self.stood.borrow_mut() = ours.to_string();
+        }
         // It is there to be looked at, and nothing depends on it.
         let _ = trampled.save(&self.args.run_dir);
     }

@@ -79,7 +79,8 @@ impl Seen<'_> {
         let in_use = nameservers(read);
         let call = self.call(read, &in_use);
         if let Some((before, after)) = &self.pass.replaced {
-            must!(self.kind.applies(), "it wrote, and was asked only to say what it would write");
+            let may = self.applies(read, &in_use);
+            must!(may, "it wrote, and was asked only to say what it would write");
             let set = nameservers(after);
             self.is_no_worse(read, &in_use, &set)?;
             keeps_lines(before, after, self.policy)?;
@@ -91,7 +92,7 @@ impl Seen<'_> {
         if self.undisturbed {
             self.did_what_was_called_for(outcome, &in_use, &call)?;
         }
-        if self.kind.applies() && matches!(outcome.action, Action::Written { .. }) {
+        if self.applies(read, &in_use) && matches!(outcome.action, Action::Written { .. }) {
             let stands = nameservers(self.after);
             must!(stands == outcome.in_use, "it says that it was set, and {stands:?} stands there");
         }
@@ -103,6 +104,12 @@ impl Seen<'_> {
             must!(lives, "it keeps other programs away from servers of which none answers");
         }
         Ok(())
+    }
+
+    /// Whether it may set the resolver: in a fight only where none of the other's servers lives.
+    fn applies(&self, read: &[u8], in_use: &[IpAddr]) -> bool {
+        let lives = || is_scoped(read) || in_use.iter().any(|one| self.answered_first(one));
+        self.kind.applies() || (self.kind == Kind::Learn && !lives())
     }
 
     /// The broad promises about what was written, whatever led to it.
@@ -134,7 +141,9 @@ impl Seen<'_> {
     ) -> Result<(), String> {
         let after = nameservers(self.after);
         match &outcome.action {
-            Action::Written { .. } if self.kind.applies() => {
+            Action::Written { .. }
+                if self.pass.read.as_ref().is_some_and(|read| self.applies(read, in_use)) =>
+            {
                 must!(self.pass.replaced.is_some(), "it says that it wrote, and did not");
             }
             // It only says what it would do.
@@ -155,6 +164,9 @@ impl Seen<'_> {
             }
             Action::Kept("another program keeps changing it") => {
                 must!(self.kind == Kind::Learn, "nobody said that it is left to another program");
+                let read = self.pass.read.as_deref().unwrap_or_default();
+                let could = outcome.wanted.is_some() && self.applies(read, in_use);
+                must!(!could, "dead servers were left to another program");
             }
             Action::Kept(why) => must!(
                 matches!(call, Call::Leave | Call::Nothing),
