@@ -494,14 +494,14 @@ fn what_another_program_wrote_stays_while_none_of_our_servers_answers() {
     assert_eq!(home.lab.resolv_conf(), text);
 }
 
-const THEIRS: &str = "nameserver 10.9.9.9\n";
-
-/// Another program writes the file until the agent leaves it alone.
-fn fight(home: &Home, agent: &Agent) {
+/// Another program writes a server of its own, which answers, until the agent leaves the file alone: that server, and the file.
+fn fight(home: &Home, agent: &Agent) -> (Server, String) {
+    let stranger = fleet_server(Vec::new());
+    let theirs = resolv_conf(&[stranger.addr()]);
     for _ in 0..40 {
-        home.lab.file("root/etc/resolv.conf", THEIRS);
+        home.lab.file("root/etc/resolv.conf", &theirs);
         let began = Instant::now();
-        while began.elapsed() < Duration::from_millis(200) && home.lab.resolv_conf() == THEIRS {
+        while began.elapsed() < Duration::from_millis(200) && home.lab.resolv_conf() == theirs {
             std::thread::sleep(Duration::from_millis(2));
         }
     }
@@ -510,14 +510,15 @@ fn fight(home: &Home, agent: &Agent) {
     });
     assert_eq!(agent.log().matches("keeps changing").count(), 1);
     agent.told(|message| message.contains("resolv.conf is left to another program"));
-    assert_eq!(home.lab.resolv_conf(), THEIRS, "it is left to the other program");
+    assert_eq!(home.lab.resolv_conf(), theirs, "it is left to the other program");
+    (stranger, theirs)
 }
 
 #[test]
 fn a_fight_over_the_file_that_is_over_is_said_to_be_once() {
     let home = Home::new();
     let agent = home.settled();
-    fight(&home, &agent);
+    let _stranger = fight(&home, &agent);
     agent.notify.set_read_timeout(Some(Duration::from_secs(150))).unwrap();
     agent.told(|text| text.starts_with("STATUS=") && !text.contains("left to another program"));
     assert_eq!(agent.log().matches("nobody changes resolv.conf any more").count(), 1);
@@ -529,7 +530,7 @@ fn a_fight_over_the_file_that_is_over_is_said_to_be_once() {
 fn a_fight_over_the_file_is_given_up_and_said_once() {
     let home = Home::new();
     let agent = home.settled();
-    fight(&home, &agent);
+    let (stranger, theirs) = fight(&home, &agent);
     assert!(home.lab.tagalong(&["status"]).stdout.contains("left to another program"));
     // What becomes of the fleet meanwhile is learnt all the same.
     let second = fleet_server(Vec::new());
@@ -537,7 +538,10 @@ fn a_fight_over_the_file_is_given_up_and_said_once() {
     until("the new server is remembered", || {
         home.lab.state().contains(&second.addr().ip().to_string())
     });
-    assert_eq!(home.lab.resolv_conf(), THEIRS);
+    assert_eq!(home.lab.resolv_conf(), theirs);
+    // Dead servers are left to nobody, in a fight either.
+    stranger.fault(DROP);
+    until("living servers take their place", || home.uses(&home.server));
     // An agent that begins anew sets it, and nothing is held any more.
     drop(agent);
     let _agent = home.start();

@@ -54,6 +54,14 @@ fn check(subject: &Subject) {
     eprintln!("{shape:?}\n{doctor}");
     let line = doctor.lines().find(|line| line.contains("owner")).unwrap_or_default();
     assert!(line.contains(owner) && !line.contains("wrong"), "{doctor}");
+    // nsswitch.conf says who reads the file: there programs do, although resolved writes it.
+    let reader = if query.is_some() && *shape != Shape::AmazonLinux2023 {
+        "systemd-resolved 5 s"
+    } else {
+        "glibc "
+    };
+    let cost = doctor.lines().find(|line| line.starts_with("first_server")).unwrap_or_default();
+    assert!(cost.contains(&format!(": {reader}")), "{doctor}");
     let resolves = |machine: &Machine| {
         machine.resolves(APP)
             && query.is_none_or(|query| machine.run(&format!("{query} {APP}")).status.success())
