@@ -5,7 +5,7 @@
 //! systemd-resolved (a server that is silent for 5 s is left, and
 //! not gone back to).
 
-use std::{collections::BTreeSet, fmt, net::IpAddr, time::Duration};
+use std::{collections::BTreeSet, fmt, net::IpAddr, ops::Range, time::Duration};
 
 use super::resolv_conf::{MAXNS, ResolvConf};
 
@@ -201,8 +201,12 @@ impl Options {
     #[must_use]
     pub fn glibc(self, servers: &[Reach]) -> Vec<Wait> {
         let servers = servers.get(..MAXNS).unwrap_or(servers);
-        let starts = if self.rotates { servers.len() } else { 1.min(servers.len()) };
-        (0..starts).map(|start| self.glibc_from(servers, start)).collect()
+        self.starts(servers).map(|start| self.glibc_from(servers, start)).collect()
+    }
+
+    /// The servers that a look-up may begin with.
+    fn starts(self, servers: &[Reach]) -> Range<usize> {
+        if self.rotates { 0..servers.len() } else { 0..1.min(servers.len()) }
     }
 
     fn glibc_from(self, servers: &[Reach], start: usize) -> Wait {
@@ -228,22 +232,21 @@ impl Options {
     #[must_use]
     pub fn go(self, servers: &[Reach]) -> Vec<Wait> {
         let servers = servers.get(..MAXNS).unwrap_or(servers);
-        let starts = if self.rotates { servers.len() } else { 1.min(servers.len()) };
+        let (timeout, attempts) = (self.timeout.max(1), self.attempts.max(1));
         let from = |start: usize| {
-            let (timeout, attempts) = (self.timeout.max(1), self.attempts.max(1));
             let (before, after) = servers.split_at(start);
-            let asked = (0..attempts).flat_map(|_| after.iter().chain(before));
-            let mut waited = 0;
-            for reach in asked {
+            let mut waited = 0_u64;
+            for reach in after.iter().chain(before) {
                 match reach {
                     Reach::Answers => return Wait::Answered(Duration::from_secs(waited)),
                     Reach::Closed => {}
-                    Reach::Silent => waited += timeout,
+                    Reach::Silent => waited = waited.saturating_add(timeout),
                 }
             }
-            Wait::Unanswered(Duration::from_secs(waited))
+            // Each attempt is like the first.
+            Wait::Unanswered(Duration::from_secs(waited.saturating_mul(attempts)))
         };
-        (0..starts).map(from).collect()
+        self.starts(servers).map(from).collect()
     }
 
     /// What a look-up by musl comes to.
@@ -461,6 +464,7 @@ mod tests {
         check("...", "", &[unanswered(30)]);
         check("c.a", "timeout:0", &[answered(1)]);
         check("...a", "timeout:1 attempts:2", &[unanswered(6)]);
+        check("..", "timeout:18446744073709551615 attempts:99999999999", &[unanswered(u64::MAX)]);
         check(".aa", "rotate", &[answered(5), answered(0), answered(0)]);
         check("", "rotate", &[]);
     }

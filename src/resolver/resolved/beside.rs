@@ -74,7 +74,11 @@ impl Resolved {
         fs::create_dir_all(directory).map_err(|error| failed("make the directory of", error))?;
         replace(&self.root, &path, CONTENT.as_bytes(), 0o644)
             .map_err(|error| failed("write", error))?;
-        self.start_anew().await?;
+        if let Err(error) = self.start_anew().await {
+            // Or the next try would take it for read.
+            let _ = fs::remove_file(&path);
+            return Err(error);
+        }
         // It is started while we go on.
         let silent = async {
             while !matches!(self.system_wide(ours).await, Ok(None)) {
