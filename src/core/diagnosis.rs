@@ -232,7 +232,6 @@ impl Options {
     #[must_use]
     pub fn go(self, servers: &[Reach]) -> Vec<Wait> {
         let servers = servers.get(..MAXNS).unwrap_or(servers);
-        let (timeout, attempts) = (self.timeout.max(1), self.attempts.max(1));
         let from = |start: usize| {
             let (before, after) = servers.split_at(start);
             let mut waited = 0_u64;
@@ -240,11 +239,11 @@ impl Options {
                 match reach {
                     Reach::Answers => return Wait::Answered(Duration::from_secs(waited)),
                     Reach::Closed => {}
-                    Reach::Silent => waited = waited.saturating_add(timeout),
+                    Reach::Silent => waited = waited.saturating_add(self.timeout.max(1)),
                 }
             }
             // Each attempt is like the first.
-            Wait::Unanswered(Duration::from_secs(waited.saturating_mul(attempts)))
+            Wait::Unanswered(Duration::from_secs(waited.saturating_mul(self.attempts.max(1))))
         };
         self.starts(servers).map(from).collect()
     }
@@ -288,8 +287,8 @@ pub fn first_server(
     let costs = costs(&reaches, options, readers, search.len());
     let lives_on = reaches.contains(&Reach::Answers);
     let costs_much = costs.worst > Wait::Answered(Duration::from_secs(DEAR)) && !costs.is_once;
-    let would = if is_dead { "waits" } else { "would wait" };
-    let text = format!("each look-up {would}: {}", costs.text);
+    let text =
+        format!("each look-up {}: {}", if is_dead { "waits" } else { "would wait" }, costs.text);
     let finding = if is_dead {
         let how = if *reach == Reach::Closed { "has nobody listening" } else { "is silent" };
         Finding::wrong(Check::FirstServer, format!("{first} {how}; {text}"))
@@ -357,12 +356,8 @@ fn costs(reaches: &[Reach], options: Options, readers: Readers, domains: usize) 
         ));
     }
     let musl = options.musl(reaches);
-    Costs {
-        worst,
-        is_once: false,
-        text: format!("glibc {worst}{share}, musl {musl}, Go {go}{go_share}"),
-        because,
-    }
+    let text = format!("glibc {worst}{share}, musl {musl}, Go {go}{go_share}");
+    Costs { worst, is_once: false, text, because }
 }
 
 /// What is unwise about the servers that a resolv.conf names.
