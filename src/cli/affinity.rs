@@ -38,18 +38,18 @@ pub(super) async fn near(
     let is_due = kept.as_ref().is_none_or(|kept| SystemClock.now() >= kept.until);
     let mut subnets = kept.map(|kept| kept.subnets).unwrap_or_default();
     if is_due && mode.applies() {
-        let lasts = match timeout(PATIENCE, known.subnets()).await {
-            Ok(Ok(found)) => {
+        let late = |_| Err(Failure::told("EC2 did not tell the subnets in time", None));
+        let lasts = match timeout(PATIENCE, known.subnets()).await.unwrap_or_else(late) {
+            Ok(found) => {
                 subnets = found;
                 A_DAY
             }
-            Ok(Err(failure)) => {
+            Err(failure) => {
                 outcome.notices.push(format!(
                     "near networks are this subnet and the VPC alone, or as before: {failure}"
                 ));
                 A_WHILE
             }
-            Err(_) => A_WHILE,
         };
         let until = SystemClock.now() + lasts.as_secs();
         let now_known = KnownSubnets { vpc_id: vpc.to_owned(), subnets: subnets.clone(), until };

@@ -133,12 +133,14 @@ async fn examine_host(
         findings.extend(aws::ec2(&known, listed.as_ref(), &host.untold()));
         let listed = listed.unwrap_or_else(|| Ok(Vec::new()));
         let servers = resolver::servers(host, &known, resolvers, &args.root, listed.clone());
-        let (servers, zones) = tokio::join!(
+        let facts = metadata.facts.as_ref();
+        let names = affinity::findings(host, &known, resolvers, &args.root, facts);
+        let (servers, zones, names) = tokio::join!(
             in_time(Check::Server, deadline, servers),
-            zones::findings(host, &known, listed, deadline)
+            zones::findings(host, &known, listed, deadline),
+            in_time(Check::Affinity, deadline, names)
         );
-        findings.extend(servers);
-        findings.extend(zones);
+        findings.extend(servers.into_iter().chain(zones).chain(names));
         findings
     };
     let (mut findings, whole) = tokio::join!(apart, whole);
@@ -181,6 +183,7 @@ fn remedy(check: Check) -> &'static str {
         Check::Server | Check::Zone => SEE_SERVER,
         Check::ResolvConf => "`tagalong plan` shows what would be set, `tagalong once` sets it",
         Check::FirstServer => "let there be a second server",
+        Check::Affinity => "`tagalong doctor --affinity NAME` says more",
         Check::Overwritten => "keep that program away from the file",
         Check::Names => "correct the tag or the `[[record]]` that it comes from",
         Check::Tsig => "let this host and the server have the same key",

@@ -75,15 +75,18 @@ async fn live(
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the agent begins");
     agent.run(events).await;
     let stopped = Instant::now();
-    worker.leave_the_resolver_alone().await;
-    if let Some(limit) = worker.withdraws_at_stop(shutdown::under_way).await {
+    let withdraws = worker.withdraws_at_stop(shutdown::under_way);
+    let (withdraws, ()) = tokio::join!(withdraws, worker.leave_the_resolver_alone());
+    if withdraws {
         supervisor.status("taking the records back");
-        worker.take_back(stopped + limit).await;
+        worker.take_back(stopped + STOP_LIMIT).await;
     }
     tracing::info!("the agent ends");
     Code::Done
 }
 
+/// From the signal to the end of a withdrawal: whoever stops us waits, for 2 s in all.
+const STOP_LIMIT: Duration = Duration::from_millis(1800);
 /// Whoever looks whether the agent runs holds the lock for an instant.
 const LOOKED_AT: Duration = Duration::from_millis(200);
 /// Events that wait while the loop is busy; sources wait when there are more.

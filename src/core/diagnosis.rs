@@ -40,6 +40,8 @@ pub enum Check {
     FirstServer,
     /// Other programs that change the resolver.
     Overwritten,
+    /// The names of which the nearest member is preferred.
+    Affinity,
     /// The names that this host should have.
     Names,
     /// The zones of those names, and their primaries.
@@ -65,6 +67,7 @@ impl fmt::Display for Check {
             Self::ResolvConf => "resolv_conf",
             Self::FirstServer => "first_server",
             Self::Overwritten => "overwritten",
+            Self::Affinity => "affinity",
             Self::Names => "names",
             Self::Zone => "zone",
             Self::Tsig => "tsig",

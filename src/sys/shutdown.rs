@@ -53,8 +53,8 @@ fn of_jobs(jobs: &str) -> Option<Shutdown> {
     })
 }
 
-/// A process that is told to end does so within 2 s, also where systemd hangs.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// A process that is told to end does so within 2 s, also where systemd hangs, and takes its records back meanwhile.
+const PATIENCE: Duration = Duration::from_millis(1200);
 const AGAIN: Duration = Duration::from_millis(100);
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fs;
 
 use sandbox::{
     dns::{Server, Zone},
-    fault::Service,
+    fault::{Fault, Service},
     instance::Instance,
 };
 
@@ -124,14 +124,24 @@ fn an_ec2_that_does_not_tell_leaves_this_subnet_and_the_vpc() {
 }
 
 #[test]
+fn an_ec2_that_tells_too_late_is_told_of_and_leaves_the_same() {
+    let (lab, _server) = lab();
+    lab.world.faults().set(
+        Service::Ec2,
+        Fault { delay_ms: 2500, only: Some("DescribeSubnets".to_owned()), ..Fault::default() },
+    );
+    let pass = lab.once();
+    pass.says(&["near networks are this subnet and the VPC alone", "did not tell the subnets"]);
+    let text = gai_conf(&lab);
+    assert!(text.contains(NEAR[0]) && text.contains(NEAR[2]) && !text.contains(NEAR[1]), "{text}");
+}
+
+#[test]
 fn a_host_that_is_not_known_keeps_what_it_has() {
     let (lab, _server) = lab();
     lab.once();
     let before = (gai_conf(&lab), sortlist(&lab));
-    lab.world.faults().set(
-        Service::Imds,
-        sandbox::fault::Fault { fail: Some(503), ..sandbox::fault::Fault::default() },
-    );
+    lab.world.faults().set(Service::Imds, Fault { fail: Some(503), ..Fault::default() });
     lab.tagalong(&["once", "--deadline", "4s"]);
     assert_eq!((gai_conf(&lab), sortlist(&lab)), before);
 }

@@ -129,24 +129,26 @@ fn what_is_about_no_address_is_not_reported() {
     }
 }
 
+/// What may be in the way of a report, and how a host comes to it.
+const ADVERSITIES: [(&str, &str); 5] = [
+    ("the package is not there", "mount -t tmpfs none /run"),
+    ("the agent was never started", "rmdir /run/tagalong/hook"),
+    (
+        "read-only",
+        "mount -t tmpfs none /run/tagalong; mkdir /run/tagalong/hook; mount -o remount,ro /run/tagalong",
+    ),
+    (
+        "full",
+        "mount -t tmpfs -o size=4k none /run/tagalong; mkdir /run/tagalong/hook; \
+     head -c 4096 /dev/zero > /run/tagalong/full 2>/dev/null || :",
+    ),
+    ("in the way", "mkdir /run/tagalong/hook/eth0:4"),
+];
+
 #[test]
 fn a_report_that_cannot_be_left_is_no_failure_of_the_lease() {
-    let adversities = [
-        ("the package is not there", "mount -t tmpfs none /run"),
-        ("the agent was never started", "rmdir /run/tagalong/hook"),
-        (
-            "read-only",
-            "mount -t tmpfs none /run/tagalong; mkdir /run/tagalong/hook; mount -o remount,ro /run/tagalong",
-        ),
-        (
-            "full",
-            "mount -t tmpfs -o size=4k none /run/tagalong; mkdir /run/tagalong/hook; \
-             head -c 4096 /dev/zero > /run/tagalong/full 2>/dev/null || :",
-        ),
-        ("in the way", "mkdir /run/tagalong/hook/eth0:4"),
-    ];
     for shell in SHELLS {
-        for (what, mounts) in adversities {
+        for (what, mounts) in ADVERSITIES {
             let variables = "reason=BOUND; interface=eth0; new_ip_address=10.0.0.1";
             for hook in ["dhclient-exit-hook", "dhcpcd-hook"] {
                 let (code, stdout, stderr) =
@@ -157,6 +159,32 @@ fn a_report_that_cannot_be_left_is_no_failure_of_the_lease() {
                     "{shell}, {hook}, {what}"
                 );
             }
+        }
+    }
+}
+
+/// A dispatcher's call as its service makes it, with the program that was built in place of the installed one.
+fn dispatching(host: &Host, dispatcher: &str) -> String {
+    let text = fs::read_to_string(format!("{HOOKS}/{dispatcher}")).unwrap();
+    let here = text.replace("/usr/bin/tagalong", env!("CARGO_BIN_EXE_tagalong"));
+    assert_ne!(here, text);
+    let path = host.path(dispatcher);
+    fs::write(&path, here).unwrap();
+    format!("export STATE=routable IFACE=eth0; sh -eu '{}' eth0 up", path.display())
+}
+
+#[test]
+fn a_dispatcher_reports_and_is_no_failure_of_the_connection_where_it_cannot() {
+    for dispatcher in ["networkmanager-dispatcher", "networkd-dispatcher"] {
+        let host = Host::new();
+        let (code, stdout, stderr) = host.run("dash", "", &dispatching(&host, dispatcher));
+        assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""), "{dispatcher}");
+        let lease = host.report("eth0:4").map(|lease| lease.to_string());
+        assert_eq!(lease.as_deref(), Some("BOUND of eth0"), "{dispatcher}");
+        for (what, mounts) in ADVERSITIES {
+            let host = Host::new();
+            let (code, _, stderr) = host.run("dash", mounts, &dispatching(&host, dispatcher));
+            assert_eq!(code, 0, "{dispatcher}, {what}: {stderr}");
         }
     }
 }

@@ -48,14 +48,14 @@ fn hangs(machine: &Machine) {
     let pid = show("MainPID");
     std::thread::sleep(Duration::from_secs(4));
     assert_eq!(show("MainPID"), pid, "one that lives is left alone");
-    machine.ask("systemctl kill --signal=STOP tagalong");
+    machine.ask("systemctl kill --kill-whom=main --signal=STOP tagalong");
     until("systemd starts it anew", || show("NRestarts") == "1" && show("ActiveState") == "active");
     assert_ne!(show("MainPID"), pid);
     let keeps_away = || machine.run("test -e /run/tagalong/resolver").status.success();
     until("it keeps dhclient away from resolv.conf", keeps_away);
     machine.ask(
         "printf '[Service]\\nRestart=no\\n' > /run/systemd/system/tagalong.service.d/quick.conf && \
-         systemctl daemon-reload && systemctl kill --signal=KILL tagalong",
+         systemctl daemon-reload && systemctl kill --kill-whom=main --signal=KILL tagalong",
     );
     until("it is dead", || show("ActiveState") == "failed");
     assert!(!keeps_away(), "nobody follows the servers any more");

@@ -30,6 +30,8 @@ struct Subject {
     clear: &'static str,
     /// A look-up by the owner's own tool, beside getent(1).
     query: Option<&'static str>,
+    /// The owner's own service.
+    service: Option<&'static str>,
     /// All that the owner holds, and what makes it begin anew.
     holds: Option<(&'static str, &'static str)>,
     /// Commands and what they say once the resolver was given back.
@@ -37,7 +39,8 @@ struct Subject {
 }
 
 fn check(subject: &Subject) {
-    let Subject { shape, told, file, owner, tramples, clear, query, holds, given_back } = subject;
+    let Subject { shape, told, file, owner, tramples, clear, query, service, holds, given_back } =
+        subject;
     if !shape.can_boot(&format!("the owner of the resolver of {shape:?}")) {
         return;
     }
@@ -102,6 +105,10 @@ fn check(subject: &Subject) {
             machine.ask("cat /run/tagalong/hook/* 2>/dev/null || :").contains(told)
         });
     }
+    if let Some(service) = service {
+        holds_nobody_up_while_it_hangs(&machine, service);
+        until("names are found when it goes on", || resolves(&machine));
+    }
     let once = machine.ask("tagalong once");
     let second_pass = once.split("resolvers ").nth(1).unwrap_or_default();
     assert!(second_pass.contains(" unchanged"), "nothing is left to be done: {once}");
@@ -127,6 +134,20 @@ fn check(subject: &Subject) {
         });
     }
     drop(second);
+}
+
+/// A service that is there and never answers.
+fn holds_nobody_up_while_it_hangs(machine: &Machine, service: &str) {
+    machine.ask(&format!("systemctl kill --kill-whom=main --signal=STOP {service}"));
+    for command in ["once --deadline 20s", "status", "doctor --deadline 20s"] {
+        let run = machine.run(&format!("timeout 25 tagalong {command} 2>&1"));
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(matches!(run.status.code(), Some(0 | 1)), "{command}: {run:?}");
+        // What NetworkManager has made of the file can be read without it.
+        let is_told = run.status.code() == Some(1) && said.contains("no answer in time");
+        assert!(is_told || service == "NetworkManager", "{command}: {said}");
+    }
+    machine.ask(&format!("systemctl kill --kill-whom=main --signal=CONT {service}"));
 }
 
 #[test]
@@ -155,6 +176,7 @@ fn resolved_of_amazon_linux_2023_follows_the_fleets_servers_and_is_given_back() 
         ],
         clear: "",
         query: Some("resolvectl query"),
+        service: Some("systemd-resolved"),
         holds: Some((RESOLVED_HOLDS, "systemctl restart systemd-networkd systemd-resolved")),
         given_back: &[
             ("resolvectl default-route hand0", "yes"),
@@ -185,6 +207,7 @@ fn resolveds_stub_of_ubuntu_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "",
         query: Some("resolvectl query"),
+        service: Some("systemd-resolved"),
         holds: Some((RESOLVED_HOLDS, "systemctl restart systemd-networkd systemd-resolved")),
         given_back: &[],
     });
@@ -203,6 +226,7 @@ fn a_plain_file_beside_resolved_follows_the_fleets_servers_with_it_and_both_are_
         ],
         clear: "",
         query: Some("resolvectl query"),
+        service: Some("systemd-resolved"),
         holds: Some((
             "cat /etc/resolv.conf; resolvectl dns; resolvectl domain; resolvectl default-route",
             "systemctl restart systemd-networkd systemd-resolved",
@@ -221,6 +245,7 @@ fn resolved_that_network_manager_tells_on_fedora_follows_the_fleets_servers_and_
         tramples: &["resolvectl dns ens5 192.0.2.1", "systemctl restart NetworkManager"],
         clear: "",
         query: Some("resolvectl query"),
+        service: Some("systemd-resolved"),
         holds: Some((RESOLVED_HOLDS, "systemctl restart NetworkManager")),
         given_back: &[],
     });
@@ -240,6 +265,7 @@ fn network_manager_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "",
         query: None,
+        service: Some("NetworkManager"),
         holds: Some((
             "busctl get-property org.freedesktop.NetworkManager /org/freedesktop/NetworkManager \
              org.freedesktop.NetworkManager GlobalDnsConfiguration; cat /etc/resolv.conf",
@@ -263,6 +289,7 @@ fn a_plain_file_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "",
         query: None,
+        service: None,
         holds: None,
         given_back: &[],
     });
@@ -283,6 +310,7 @@ fn openresolv_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "resolvconf -d other && resolvconf -d another && kill -CONT $(cat /run/dhclient.ens5.pid)",
         query: None,
+        service: None,
         holds: None,
         given_back: &[],
     });
@@ -303,6 +331,7 @@ fn debians_resolvconf_follows_the_fleets_servers_and_is_given_back() {
         ],
         clear: "resolvconf -d lo.other",
         query: None,
+        service: None,
         holds: None,
         given_back: &[],
     });

@@ -1,9 +1,10 @@
-//! `tagalong doctor --affinity NAME`: which member of a shared name each kind of program uses on this host, measured where
-//! the runtime is installed, and why.
+//! Which member of a shared name is the nearest, and which programs use it: for the names of `[resolver] prefer` as findings;
+//! for one name, with `tagalong doctor --affinity NAME`, measured where the runtime is installed.
 
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -11,7 +12,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::{
-    PATIENCE,
+    PATIENCE, failed,
     measure::{LOOKUPS, Measured, measure},
     resolver::{InUse, file, in_use},
 };
@@ -19,6 +20,7 @@ use crate::{
     cli::{
         Code,
         args::Args,
+        known::Known,
         lookup::{addresses, candidates},
         once::resolvers,
         pass::bounded,
@@ -28,9 +30,11 @@ use crate::{
     core::{
         affinity::{Member, Nearness, Surroundings, order},
         callers::{Caller, Expectation, Ground, Sort, expect},
-        diagnosis::Readers,
+        diagnosis::{Check, Finding, Readers, Verdict},
+        facts::Facts,
         gai_conf::{GAI_CONF, GaiConf},
         name::Name,
+        resolv_conf::ResolvConf,
     },
     ports::Failure,
     resolver::Resolvers,
@@ -106,7 +110,6 @@ async fn look(
     resolvers: &Resolvers,
     name: &str,
 ) -> Result<(Found, Vec<String>), Vec<Failure>> {
-    let told = |text: String, hint: &str| vec![Failure::told(text, Some(hint))];
     let mut notices = Vec::new();
     let facts = tokio::time::timeout(FACTS_PATIENCE, host.look()).await;
     let facts = facts.ok().and_then(|(facts, _)| facts.ok());
@@ -118,28 +121,15 @@ async fn look(
     let known = host.complete(facts.as_ref()).map_err(|errors| refused(&errors))?;
     let used = in_use(&known, resolvers, &args.root).await;
     let InUse { readers, settings } = used.map_err(|error| {
-        told(format!("resolv.conf cannot be read: {error}"), "run `tagalong doctor` as root")
+        let text = format!("resolv.conf cannot be read: {error}");
+        vec![Failure::told(text, Some("run `tagalong doctor` as root"))]
     })?;
-    let port = known.config.discovery.port;
-    let in_use = settings.nameservers().into_iter().map(|ip| SocketAddr::new(ip, port));
-    let listed = host.notebook.ledger().servers.into_iter().flat_map(|known| known.servers);
-    let servers = in_use.chain(listed.map(|server| server.address)).collect::<Vec<_>>();
-    let answer = addresses(&servers, &candidates(name, &settings.search())).await;
-    let (server, asked, addresses) = answer.ok_or_else(|| {
-        let servers = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let servers = if servers.is_empty() { "nobody" } else { servers.as_str() };
-        told(
-            format!("no DNS server of this host knows an address of {name} (asked: {servers})"),
-            "`tagalong doctor` says how they stand",
-        )
-    })?;
-    let subnets = host.notebook.ledger().subnets.map(|known| known.subnets).unwrap_or_default();
-    let here = facts.map(|facts| Surroundings::of(&facts, &subnets)).unwrap_or_default();
-    let words = settings.words_of("sortlist");
-    let sortlist = words.iter().filter_map(|word| Sort::of(word)).collect::<Vec<_>>();
+    let pool = pool(host, &known, &settings, name).await.map_err(|failure| vec![failure])?;
+    let here = here(host, facts.as_ref());
+    let sortlist = sortlist(&settings);
     let gai = GaiConf::parse(&file(&args.root, GAI_CONF).unwrap_or_default());
     let ground = Ground {
-        members: &addresses,
+        members: &pool.addresses,
         sortlist: &sortlist,
         gai: &gai,
         here: &here,
@@ -153,14 +143,115 @@ async fn look(
     let callers = Caller::ALL.iter().zip(measured);
     let callers = callers.map(|(caller, measured)| (*caller, measured, expect(*caller, &ground)));
     let found = Found {
-        name: asked,
-        server,
-        members: order(&addresses, &here),
+        name: pool.name,
+        server: pool.server,
+        members: order(&pool.addresses, &here),
         callers: callers.collect(),
         gai_is_ours: gai.is_ours(),
         sortlist,
     };
     Ok((found, notices))
+}
+
+/// A shared name, as a DNS server of this host tells it.
+struct Pool {
+    name: Name,
+    server: SocketAddr,
+    addresses: Vec<IpAddr>,
+}
+
+/// Asks the servers in use, then those that were listed last.
+async fn pool(
+    host: &Host<'_>,
+    known: &Known,
+    settings: &ResolvConf,
+    name: &str,
+) -> Result<Pool, Failure> {
+    let port = known.config.discovery.port;
+    let in_use = settings.nameservers().into_iter().map(|ip| SocketAddr::new(ip, port));
+    let listed = host.notebook.ledger().servers.into_iter().flat_map(|known| known.servers);
+    let servers = in_use.chain(listed.map(|server| server.address)).collect::<Vec<_>>();
+    let answer = addresses(&servers, &candidates(name, &settings.search())).await;
+    let (server, name, addresses) = answer.ok_or_else(|| {
+        let servers = servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let servers = if servers.is_empty() { "nobody" } else { servers.as_str() };
+        Failure::told(
+            format!("no DNS server of this host knows an address of {name} (asked: {servers})"),
+            Some("`tagalong doctor` says how they stand"),
+        )
+    })?;
+    Ok(Pool { name, server, addresses })
+}
+
+fn here(host: &Host<'_>, facts: Option<&Facts>) -> Surroundings {
+    let subnets = host.notebook.ledger().subnets.map(|known| known.subnets).unwrap_or_default();
+    facts.map(|facts| Surroundings::of(facts, &subnets)).unwrap_or_default()
+}
+
+fn sortlist(settings: &ResolvConf) -> Vec<Sort> {
+    settings.words_of("sortlist").iter().filter_map(|word| Sort::of(word)).collect()
+}
+
+/// The members of each name of `[resolver] prefer`, nearest first, and whether this host's files put them so.
+pub(super) async fn findings(
+    host: &Host<'_>,
+    known: &Known,
+    resolvers: &Resolvers,
+    root: &Path,
+    facts: Option<&Facts>,
+) -> Vec<Finding> {
+    let names = &known.config.resolver.prefer;
+    if names.is_empty() {
+        return Vec::new();
+    }
+    let Some(facts) = facts else {
+        let text = "which members of the preferred names are near is not known";
+        return vec![
+            Finding::note(Check::Affinity, text)
+                .because(["the metadata service does not tell where this host stands"])
+                .remedy(["see what is said of `metadata`"]),
+        ];
+    };
+    // What cannot be read is told of resolv.conf itself.
+    let Ok(InUse { readers, settings }) = in_use(known, resolvers, root).await else {
+        return Vec::new();
+    };
+    let here = here(host, Some(facts));
+    let sortlist = sortlist(&settings);
+    let gai = GaiConf::parse(&file(root, GAI_CONF).unwrap_or_default());
+    let look = async |name: &String| {
+        let Pool { name, addresses, .. } = match pool(host, known, &settings, name).await {
+            Ok(pool) => pool,
+            Err(failure) => return failed(Check::Affinity, Verdict::Wrong, &failure),
+        };
+        let members = order(&addresses, &here);
+        let ground = Ground {
+            members: &addresses,
+            sortlist: &sortlist,
+            gai: &gai,
+            here: &here,
+            asks_resolved: readers == Readers::SystemdResolved,
+        };
+        let nearest = members.first().map(|member| member.nearness);
+        let astray = FOLLOWING.into_iter().filter(|caller| {
+            let first = expect(*caller, &ground).first;
+            let is_near = |member: &&Member| Some(member.nearness) == nearest;
+            let near = members.iter().filter(is_near).map(|member| member.address);
+            let near = near.collect::<Vec<_>>();
+            first.iter().any(|address| !near.contains(address))
+        });
+        let astray = astray.map(|caller| caller.to_string()).collect::<Vec<_>>();
+        if astray.is_empty() {
+            Finding::fine(Check::Affinity, format!("the nearest of {name} is used first"))
+                .because(members)
+        } else {
+            let callers = astray.join(" and ");
+            Finding::note(Check::Affinity, format!("{callers} may not use the nearest of {name}"))
+                .because(members)
+                .remedy([format!("`tagalong doctor --affinity {name}` says why")])
+        }
+    };
+    join_all(names.iter().map(look)).await
 }
 
 fn text(found: &Found) -> String {
@@ -260,3 +351,5 @@ fn json(found: &Found) -> String {
 
 const ANOTHER_ROOT: &str = "not measured under another --root";
 const FACTS_PATIENCE: Duration = Duration::from_secs(2);
+/// Who is held to the nearest by the files that are written; the others are measured for one name.
+const FOLLOWING: [Caller; 2] = [Caller::GetaddrinfoUnspec, Caller::Gethostbyname];

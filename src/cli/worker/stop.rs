@@ -13,21 +13,21 @@ use crate::{
 };
 
 impl Worker<'_> {
-    /// How long after the signal the records may take to go with the agent; `None` if they stay.
+    /// Whether the records go with the agent.
     pub(in crate::cli) async fn withdraws_at_stop(
         &self,
         shutdown: impl AsyncFnOnce() -> Option<Shutdown>,
-    ) -> Option<Duration> {
+    ) -> bool {
         let occasions = self.config().withdraw;
         if occasions.contains(&Occasion::Stop) {
-            Some(STOP_LIMIT)
-        } else if occasions.contains(&Occasion::Poweroff) {
-            let shutdown = shutdown().await;
-            tracing::info!(?shutdown, "what becomes of the host, as systemd tells");
-            (shutdown == Some(Shutdown::Poweroff)).then_some(POWEROFF_LIMIT)
-        } else {
-            None
+            return true;
         }
+        if !occasions.contains(&Occasion::Poweroff) {
+            return false;
+        }
+        let shutdown = shutdown().await;
+        tracing::info!(?shutdown, "what becomes of the host, as systemd tells");
+        shutdown == Some(Shutdown::Poweroff)
     }
 
     /// Takes the records back, whatever else is under way.
@@ -45,9 +45,3 @@ impl Worker<'_> {
         outcome
     }
 }
-
-/// From the signal to the end; whoever stops us waits.
-const STOP_LIMIT: Duration = Duration::from_millis(1700);
-/// The same when the host goes down, where everything stops at a time and there is no second try: less than the unit's
-/// `TimeoutStopSec`.
-const POWEROFF_LIMIT: Duration = Duration::from_millis(4500);

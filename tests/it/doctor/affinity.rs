@@ -73,6 +73,42 @@ fn the_members_are_ordered_by_nearness_and_each_caller_is_told_with_its_reason()
 }
 
 #[test]
+fn each_preferred_name_is_told_with_its_members_and_whether_the_files_put_the_nearest_first() {
+    let (mut lab, server) = pool(own_address(), "");
+    let more = format!(
+        "[discovery]\nport = {DNS_PORT}\n[resolver]\nmanager = \"none\"\nprefer = [\"pool.{ZONE}\", \"nobody.{ZONE}\"]\n"
+    );
+    lab.configure(&more);
+    let members = [
+        "10.0.1.5: same subnet 10.0.1.0/24\",\"10.0.2.5: same VPC 10.0.0.0/16\",\"10.9.0.5: elsewhere",
+    ];
+    let finds = |lab: &Lab, verdict: &str, words: &[&str]| {
+        let run = lab.tagalong(&["doctor", "--json"]);
+        let found = super::of_check(&run, "affinity");
+        let is_found = found.iter().any(|finding| {
+            let text = finding.to_string();
+            finding["verdict"] == verdict && words.iter().all(|word| text.contains(word))
+        });
+        assert!(is_found, "no {verdict} with {words:?} in {run}");
+        found.len()
+    };
+    let text = "gethostbyname may not use the nearest of pool.corp.internal.";
+    assert_eq!(finds(&lab, "note", &[text, members[0], "doctor --affinity pool"]), 2);
+    finds(&lab, "wrong", &["knows an address of nobody.corp.internal"]);
+
+    let set = format!("{}sortlist 10.0.1.0/255.255.255.0\n", resolv_conf(&[server.addr()]));
+    lab.file("root/etc/resolv.conf", &set);
+    let text = "the nearest of pool.corp.internal. is used first";
+    finds(&lab, "fine", &[text, members[0]]);
+    lab.file("root/etc/gai.conf", "precedence ::ffff:10.9.0.0/112 55\n");
+    finds(&lab, "note", &["getaddrinfo_unspec may not use the nearest", members[0]]);
+
+    lab.metadata = "http://127.0.0.1:9".to_owned();
+    lab.configure(&more);
+    assert_eq!(finds(&lab, "note", &["near is not known", "of `metadata`"]), 1);
+}
+
+#[test]
 fn a_name_that_no_server_knows_is_a_failure_that_says_who_was_asked() {
     let (lab, server) = pool(own_address(), "");
     let asked = format!("(asked: {})", server.addr());

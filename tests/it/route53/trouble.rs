@@ -122,7 +122,8 @@ fn a_prior_request_that_is_not_complete_is_waited_for() {
 fn throttling_that_does_not_end_is_said_when_the_deadline_comes() {
     let lab = lab();
     lab.world.faults().set(Service::Route53, Fault { throttle: true, ..Fault::default() });
-    lab.once_fails()
+    lab.tagalong(&["once", "--deadline", "10s"])
+        .expect_code(1)
         .says(&["error: Route 53 throttles route53:ListResourceRecordSets", "caused by: "]);
 }
 
