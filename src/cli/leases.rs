@@ -22,7 +22,8 @@ impl Leases {
 
     /// Addresses that leases have lost, and that no interface has, as far as the kernel has told.
     pub(super) fn lost(&self) -> BTreeSet<IpAddr> {
-        let lost = self.hooks.leases().into_iter().filter_map(|lease| lease.lost());
+        let leases = self.hooks.leases().into_iter();
+        let lost = leases.filter_map(|lease| lease.lost().or(lease.tried()));
         lost.filter(|address| self.addresses.has(*address) == Some(false)).collect()
     }
 

@@ -103,6 +103,19 @@ impl Lease {
         }
     }
 
+    /// The address of an earlier lease that was tried: the interface has it only if it works there.
+    #[must_use]
+    pub fn tried(&self) -> Option<IpAddr> {
+        self.new_address.filter(|_| self.reason == Reason::Timeout)
+    }
+
+    /// This end of all attempts, which names no address, after what was reported before: what the interface had is lost.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let old_address = self.old_address.or(before.new_address).or(before.old_address);
+        Self { old_address, ..self }
+    }
+
     /// Whether nothing can have changed: a renewal of the same address.
     #[must_use]
     pub fn is_idle(&self) -> bool {

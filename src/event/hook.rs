@@ -2,20 +2,25 @@
 //!
 //! A hook writes the file with its shell's own `echo` and returns: nothing is forked, nobody is waited for, and a report
 //! outlives an agent that is stopped, dead or not yet started. Only the newest report of an interface matters, so that the
-//! files never become many. They say when to look; what is true comes from the metadata service.
+//! files never become many; a `FAIL` alone, which names no address, has a file of its own beside the report of the address
+//! that it ends. They say when to look; what is true comes from the metadata service.
 
 use std::{
     fs, io,
     net::IpAddr,
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::Sender;
 
 use crate::{
-    core::{event::Event, lease::Lease},
+    core::{
+        event::Event,
+        lease::{Lease, Reason},
+    },
     ports::EventSource,
     sys::{
         fs::{read_regular, replace},
@@ -50,7 +55,14 @@ impl Hooks {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let mut names = entries.map(|entry| entry.file_name()).collect::<Vec<_>>();
         names.sort();
-        names.iter().filter_map(|name| self.read(Path::new(name))).collect()
+        let leases = names.iter().filter_map(|name| self.read(Path::new(name)));
+        // Both files of one that has failed say the same.
+        leases.fold(Vec::new(), |mut leases, lease| {
+            if !leases.contains(&lease) {
+                leases.push(lease);
+            }
+            leases
+        })
     }
 
     /// Reports as a hook does; for those that are programs, not parts of a shell script.
@@ -59,20 +71,40 @@ impl Hooks {
     /// The file cannot be written.
     pub fn report(&self, lease: &Lease) -> io::Result<()> {
         let is_ipv6 = [lease.new_address, lease.old_address].iter().flatten().any(IpAddr::is_ipv6);
-        let family = if is_ipv6 { 6 } else { 4 };
-        let path = self.directory.join(format!("{}:{family}", lease.interface));
+        let which = match lease.reason {
+            Reason::Fail => FAIL,
+            _ if is_ipv6 => "6",
+            _ => IPV4,
+        };
+        let path = self.directory.join(format!("{}:{which}", lease.interface));
         replace(&self.directory, &path, lease.render().as_bytes(), 0o644).map(drop)
     }
 
+    /// What a file says of its interface, after what the file beside it says: the newer of a `FAIL` and of what it ends.
     fn read(&self, name: &Path) -> Option<Lease> {
-        let path = self.directory.join(name);
-        let owner = fs::symlink_metadata(&path).ok()?.uid();
-        let is_trusted = owner == 0 || owner == rustix::process::geteuid().as_raw();
+        // A report under another interface's name would speak for that one.
+        let (interface, which) = name.to_str()?.rsplit_once(':')?;
+        let beside = |which: &str| self.read_file(interface, which);
+        match which {
+            IPV4 | FAIL => match (beside(IPV4), beside(FAIL)) {
+                (Some((before, at)), Some((failed, when))) if when > at => {
+                    Some(failed.after(&before))
+                }
+                (None, Some((failed, _))) => Some(failed),
+                (before, _) => before.map(|(lease, _)| lease),
+            },
+            _ => beside(which).map(|(lease, _)| lease),
+        }
+    }
+
+    /// A report, and when it was left.
+    fn read_file(&self, interface: &str, which: &str) -> Option<(Lease, SystemTime)> {
+        let path = self.directory.join(format!("{interface}:{which}"));
+        let file = fs::symlink_metadata(&path).ok()?;
+        let is_trusted = file.uid() == 0 || file.uid() == rustix::process::geteuid().as_raw();
         let report = read_regular(&path, LIMIT).ok()?.filter(|_| is_trusted)?;
         let lease = Lease::parse(std::str::from_utf8(&report).ok()?)?;
-        // A report under another interface's name would speak for that one.
-        let (interface, _) = name.to_str()?.rsplit_once(':')?;
-        (interface == lease.interface).then_some(lease)
+        (interface == lease.interface).then_some((lease, file.modified().ok()?))
     }
 
     async fn watch(&self, events: &Sender<Event>) -> io::Result<()> {
@@ -113,6 +145,9 @@ impl EventSource for Hooks {
     }
 }
 
+/// Which report a file is, behind its interface's name.
+const IPV4: &str = "4";
+const FAIL: &str = "fail";
 /// A report has about 100 octets.
 const LIMIT: u64 = 4096;
 
@@ -141,6 +176,34 @@ mod tests {
             hooks.report(one).unwrap();
         }
         assert_eq!(hooks.leases(), [second, sixth]);
+    }
+
+    #[test]
+    fn a_failure_ends_what_was_reported_before_it_until_something_newer_is() {
+        let (_run_dir, hooks) = hooks();
+        let failed = lease("reason=FAIL\ninterface=eth0\nnew=\nold=\nend\n");
+        let at = |name: &str, seconds: u64| {
+            let file = fs::File::open(hooks.directory.join(name)).unwrap();
+            file.set_modified(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds))
+                .unwrap();
+        };
+        hooks.report(&failed).unwrap();
+        assert_eq!(hooks.leases(), [failed.clone()]);
+        at("eth0:fail", 20);
+        for report in [
+            "reason=BOUND\ninterface=eth0\nnew=10.0.0.1\nold=\nend\n",
+            "reason=EXPIRE\ninterface=eth0\nnew=\nold=10.0.0.1\nend\n",
+        ] {
+            hooks.report(&lease(report)).unwrap();
+            at("eth0:4", 10);
+            let [now] = &hooks.leases()[..] else { panic!("{:?}", hooks.leases()) };
+            assert_eq!(
+                (now.reason, now.held(), now.lost()),
+                (Reason::Fail, None, "10.0.0.1".parse().ok())
+            );
+            at("eth0:4", 30);
+            assert_eq!(hooks.leases(), [lease(report)]);
+        }
     }
 
     #[test]

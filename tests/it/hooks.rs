@@ -67,7 +67,8 @@ fn each_reason_is_reported_with_interface_and_addresses() {
             ("REBIND", "10.0.0.1", "10.0.0.1", "eth0:4"),
             ("REBOOT", "10.0.0.1", "", "eth0:4"),
             ("EXPIRE", "", "10.0.0.1", "eth0:4"),
-            ("FAIL", "", "10.0.0.1", "eth0:4"),
+            ("FAIL", "", "", "eth0:fail"),
+            ("FAIL", "", "10.0.0.1", "eth0:fail"),
             ("RELEASE", "", "10.0.0.1", "eth0:4"),
             ("STOP", "", "10.0.0.1", "eth0:4"),
             ("TIMEOUT", "10.0.0.1", "", "eth0:4"),
@@ -142,15 +143,21 @@ const ADVERSITIES: [(&str, &str); 5] = [
         "mount -t tmpfs -o size=4k none /run/tagalong; mkdir /run/tagalong/hook; \
      head -c 4096 /dev/zero > /run/tagalong/full 2>/dev/null || :",
     ),
-    ("in the way", "mkdir /run/tagalong/hook/eth0:4"),
+    ("in the way", "mkdir /run/tagalong/hook/eth0:4 /run/tagalong/hook/eth0:fail"),
 ];
 
 #[test]
 fn a_report_that_cannot_be_left_is_no_failure_of_the_lease() {
     for shell in SHELLS {
         for (what, mounts) in ADVERSITIES {
-            let variables = "reason=BOUND; interface=eth0; new_ip_address=10.0.0.1";
-            for hook in ["dhclient-exit-hook", "dhcpcd-hook"] {
+            let bound = "reason=BOUND; interface=eth0; new_ip_address=10.0.0.1";
+            let failed = "reason=FAIL; interface=eth0";
+            for (hook, variables) in [
+                ("dhclient-exit-hook", bound),
+                ("dhclient-exit-hook", failed),
+                ("dhcpcd-hook", bound),
+                ("dhcpcd-hook", failed),
+            ] {
                 let (code, stdout, stderr) =
                     Host::new().run(shell, mounts, &sourcing(hook, variables));
                 assert_eq!(
@@ -164,26 +171,35 @@ fn a_report_that_cannot_be_left_is_no_failure_of_the_lease() {
 }
 
 /// A dispatcher's call as its service makes it, with the program that was built in place of the installed one.
-fn dispatching(host: &Host, dispatcher: &str) -> String {
+fn dispatching(host: &Host, dispatcher: &str, state: &str, action: &str) -> String {
     let text = fs::read_to_string(format!("{HOOKS}/{dispatcher}")).unwrap();
     let here = text.replace("/usr/bin/tagalong", env!("CARGO_BIN_EXE_tagalong"));
     assert_ne!(here, text);
     let path = host.path(dispatcher);
     fs::write(&path, here).unwrap();
-    format!("export STATE=routable IFACE=eth0; sh -eu '{}' eth0 up", path.display())
+    format!("export STATE={state} IFACE=eth0; sh -eu '{}' eth0 {action}", path.display())
 }
 
 #[test]
 fn a_dispatcher_reports_and_is_no_failure_of_the_connection_where_it_cannot() {
     for dispatcher in ["networkmanager-dispatcher", "networkd-dispatcher"] {
-        let host = Host::new();
-        let (code, stdout, stderr) = host.run("dash", "", &dispatching(&host, dispatcher));
-        assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""), "{dispatcher}");
-        let lease = host.report("eth0:4").map(|lease| lease.to_string());
-        assert_eq!(lease.as_deref(), Some("BOUND of eth0"), "{dispatcher}");
+        for (state, action, report) in [
+            ("routable", "up", Some("BOUND of eth0")),
+            ("off", "down", Some("STOP of eth0")),
+            ("no-carrier", "down", Some("STOP of eth0")),
+            ("degraded", "hostname", None),
+        ] {
+            let host = Host::new();
+            let call = dispatching(&host, dispatcher, state, action);
+            let (code, stdout, stderr) = host.run("dash", "", &call);
+            assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", ""), "{dispatcher}");
+            let lease = host.report("eth0:4").map(|lease| lease.to_string());
+            assert_eq!(lease.as_deref(), report, "{dispatcher}");
+        }
         for (what, mounts) in ADVERSITIES {
             let host = Host::new();
-            let (code, _, stderr) = host.run("dash", mounts, &dispatching(&host, dispatcher));
+            let (code, _, stderr) =
+                host.run("dash", mounts, &dispatching(&host, dispatcher, "routable", "up"));
             assert_eq!(code, 0, "{dispatcher}, {what}: {stderr}");
         }
     }

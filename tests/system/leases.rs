@@ -95,7 +95,7 @@ fn an_address_that_was_given_back_is_replaced_as_soon_as_there_is_a_network_agai
 }
 
 #[test]
-fn an_address_that_is_given_back_or_expires_is_withdrawn_by_the_way_that_is_left() {
+fn an_address_that_is_given_back_or_expires_is_withdrawn_by_the_way_that_is_left_and_stays_so() {
     if !can_run("an address that is lost while there is another way") {
         return;
     }
@@ -116,6 +116,15 @@ fn an_address_that_is_given_back_or_expires_is_withdrawn_by_the_way_that_is_left
         host.read(&format!("/run/tagalong/hook/{INTERFACE}:4")).contains("reason=EXPIRE")
     });
     until("what expired is withdrawn", || host.vpc.published(NAME).is_empty());
+    assert_eq!(host.vpc.published(SECOND_NAME), [OTHER.to_string()]);
+    // FAIL follows, which names no address, while the metadata still list the one that is lost.
+    let passes = || host.log("agent").matches("ends job=Register").count();
+    let before = passes();
+    until("the client gives up", || {
+        host.read(&format!("/run/tagalong/hook/{INTERFACE}:fail")).contains("reason=FAIL")
+    });
+    until("it is looked at", || passes() > before);
+    assert_eq!(host.vpc.published(NAME), [""; 0], "{}", host.log("agent"));
     assert_eq!(host.vpc.published(SECOND_NAME), [OTHER.to_string()]);
 }
 
@@ -158,8 +167,9 @@ fn an_address_that_another_interface_has_taken_over_is_published_although_the_fi
 
 /// A host with two interfaces, each with a lease and a name.
 fn with_two_leases() -> Host {
-    // For the client, whose server gives two minutes.
-    let mut host = Host::new("supersede dhcp-lease-time 15;\n", Hooks::Installed);
+    // For the client, whose server gives two minutes, and which waits one before it gives up.
+    let client = "supersede dhcp-lease-time 15;\ntimeout 5;\n";
+    let mut host = Host::new(client, Hooks::Installed);
     host.dhclient();
     host.attach_second(OTHER);
     host.dhclient_on(SECOND_INTERFACE);
