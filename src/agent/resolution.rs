@@ -17,6 +17,7 @@ pub use self::{
 use super::notebook::Notebook;
 use crate::{
     core::{
+        detect::Clue,
         ledger::{KnownServers, Ledger},
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
         servers::{Answer, Findings, Health, Here, NameServer, Ranked, Ranking, behind, rank},
@@ -101,10 +102,8 @@ impl Resolution<'_> {
         };
         outcome.in_use = current.nameservers();
         let listed = self.listed(mode, &mut outcome);
-        let present = outcome
-            .in_use
-            .iter()
-            .map(|address| NameServer::at(SocketAddr::new(*address, self.port)));
+        let present = current.all_nameservers().into_iter();
+        let present = present.map(|address| NameServer::at(SocketAddr::new(address, self.port)));
         let present = present.collect::<Vec<_>>();
         let mut health = self.probe(listed.iter().chain(&present), Depth::Thorough).await;
         self.probe_newcomers(&listed, &present, &mut health).await;
@@ -138,6 +137,13 @@ impl Resolution<'_> {
         };
         if let Some(wanted) = wanted {
             self.hand_over(&current, &wanted, mode, &mut outcome).await;
+            let is_replaced = matches!(outcome.action, Action::Written { .. });
+            if some_lives
+                && is_replaced
+                && self.manager.verdict().because.contains(&Clue::LocalServer)
+            {
+                outcome.notices.push(LOCAL_SERVER_REPLACED.to_owned());
+            }
         } else {
             outcome.action = Action::Kept(if some_lives {
                 "no listed server serves, and a server in use does"
@@ -360,3 +366,7 @@ fn reasons(ranking: &Ranking) -> String {
     });
     texts.collect::<Vec<_>>().join("; ")
 }
+
+/// A cache or a forwarder may know more than the fleet's servers do: containers' names, other networks' zones.
+const LOCAL_SERVER_REPLACED: &str = "the DNS server on this host that answered until now is not asked any more; \
+    `[resolver] manager = \"none\"` leaves it in use";

@@ -204,6 +204,7 @@ pub struct Verdict {
 /// a link into resolved's directory,   runs, may be started, or cannot be asked for     systemd-resolved
 ///   or names its stub                 is absent                                        the file
 /// NetworkManager's link or comment    runs and writes the file, or cannot be asked for networkmanager
+///                                     cannot be asked, and the file has our marker     the file
 ///                                     runs and gives its servers to systemd-resolved   systemd-resolved
 ///                                     runs and leaves the file alone, or is absent     the file
 /// resolvconf's link or comment        is openresolv, or Debian's                       resolvconf
@@ -287,6 +288,8 @@ fn network_manager(probe: &HostProbe, because: &mut Vec<Clue>) -> Owner {
             because.push(Clue::LeavesAlone(how.clone()));
             unclaimed(probe, because)
         }
+        // It is asked, and hangs: what we wrote ourselves is not its own.
+        None if because.contains(&Clue::Ours) => unclaimed(probe, because),
         _ => Owner::NetworkManager,
     }
 }

@@ -229,6 +229,15 @@ fn situations() -> Vec<Situation> {
             &["resolv.conf is a link to /run/NetworkManager/resolv.conf", BY_MANAGER, MANAGER],
         ),
         row(
+            "NetworkManager that runs and does not answer, and a file that has our marker and its comment",
+            HostProbe {
+                network_manager: runs("1.42.4"),
+                ..file(&format!("{MARKER}\n{MANAGERS_FILE}"))
+            },
+            File,
+            &[PLAIN, "it carries our marker", BY_MANAGER, MANAGER],
+        ),
+        row(
             "NetworkManager with dns=none and its old comment",
             manages("none", "unmanaged", file(MANAGERS_FILE)),
             File,

@@ -81,6 +81,17 @@ impl ResolvConf {
         self.values("nameserver").filter_map(|words| address(words.first()?)).take(MAXNS).collect()
     }
 
+    /// The same, and those of a file beside these settings.
+    #[must_use]
+    pub fn all_nameservers(&self) -> Vec<IpAddr> {
+        let (settings, file) = self.apart();
+        let mut servers = settings.nameservers();
+        servers.extend(
+            file.nameservers().iter().filter(|server| !self.nameservers().contains(server)),
+        );
+        servers
+    }
+
     /// Whether one of the servers is reached over a certain link only (`fe80::1%eth0`): nobody but the resolver asks it.
     #[must_use]
     pub fn has_scoped_server(&self) -> bool {

@@ -150,6 +150,13 @@ mod tests {
         assert!(is_noticed(plain, renamed).await, "replaced");
         let target = |root: &Path| fs::write(root.join("run/resolv.conf"), "x").unwrap();
         assert!(is_noticed(linked, target).await, "its target written");
+        // As a bind-mounted file is: the same file, by another directory's name.
+        let mounted = |root: &Path| {
+            plain(root);
+            fs::hard_link(root.join("etc/resolv.conf"), root.join("elsewhere")).unwrap();
+        };
+        let outside = |root: &Path| fs::write(root.join("elsewhere"), "x").unwrap();
+        assert!(is_noticed(mounted, outside).await, "written from where it is mounted from");
         let resolved = |root: &Path| root.join("run/systemd/resolve");
         let prepare = |root: &Path| fs::create_dir_all(resolved(root)).unwrap();
         let change = |root: &Path| fs::write(resolved(root).join("resolv.conf"), "x").unwrap();

@@ -32,10 +32,7 @@ impl Both {
 #[async_trait]
 impl ResolverManager for Both {
     async fn current(&self) -> Result<ResolvConf, ResolverError> {
-        // Where resolved cannot be asked, those who read the file are served all the same; that it was not told is said then.
-        let resolved = self.resolved.current().await;
-        let resolved = resolved.unwrap_or_else(|_| ResolvConf::parse(b"").settings());
-        Ok(resolved.beside(&self.file.current().await?))
+        Ok(self.resolved.current().await?.beside(&self.file.current().await?))
     }
 
     fn becomes(&self, current: &ResolvConf, wanted: &Wanted) -> ResolvConf {

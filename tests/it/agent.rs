@@ -10,7 +10,7 @@ use std::{
 
 use sandbox::{
     black_hole::BlackHole,
-    dns::Server,
+    dns::{Server, Zone},
     fault::{Fault, Service},
     instance::{Instance, Interface, SpotAction},
 };
@@ -452,6 +452,27 @@ fn a_file_that_another_program_overwrites_is_put_back_and_the_difference_kept() 
         assert!(chattr("-i").unwrap().success());
     }
     until("it is put back at last", || home.uses(&home.server));
+    until("it is not held against anybody any more", || {
+        !home.lab.tagalong(&["status"]).stdout.contains("could not be put back")
+    });
+}
+
+#[test]
+fn the_vpcs_resolver_serves_while_no_listed_server_answers_and_no_longer() {
+    let mut home = Home::new();
+    let vpc = Server::start(own_address(), vec![Zone::new(".")], vec![]).unwrap();
+    home.lab.vpc_resolver = vpc.addr();
+    home.configure("");
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    home.lab.file("config.toml", &config.replace("fallback = \"none\"\n", ""));
+    let agent = home.settled();
+    assert!(!home.uses(&vpc));
+    home.server.fault(Fault { drop: true, ..Fault::default() });
+    until("the VPC's resolver serves", || home.uses(&vpc));
+    assert!(!home.uses(&home.server), "{}", agent.log());
+    home.server.fault(Fault::default());
+    until("the fleet's server is back", || home.uses(&home.server));
+    assert!(!home.uses(&vpc), "{}", agent.log());
 }
 
 #[test]

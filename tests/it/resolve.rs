@@ -1,5 +1,6 @@
 //! The host's resolver: which servers get into resolv.conf, in which order, and when the file stays as it is.
 
+mod beside;
 mod ec2;
 mod files;
 mod order;
@@ -198,6 +199,19 @@ fn instances_of_another_vpc_or_value_and_those_that_do_not_run_are_no_servers() 
     lab.once();
     assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&right]));
     assert!(wrong.iter().all(|server| server.received().is_empty()), "they were not even asked");
+}
+
+#[test]
+fn a_server_on_this_host_that_answered_is_replaced_with_a_word_about_it() {
+    let lab = Lab::new();
+    let (server, cache) = (fleet_server(Vec::new()), fleet_server(Vec::new()));
+    lab.list_server(server.addr(), "us-east-1a");
+    lab.file("root/etc/resolv.conf", &resolv_conf(&[cache.addr()]));
+    lab.resolve_only("");
+    let words = "the DNS server on this host that answered until now is not asked any more";
+    lab.once().says(&[words, "`[resolver] manager = \"none\"` leaves it in use"]);
+    assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&server]));
+    assert!(!lab.once().stderr.contains(words), "once");
 }
 
 #[test]

@@ -233,7 +233,9 @@ pub(super) async fn findings(
             asks_resolved: readers == Readers::SystemdResolved,
         };
         let nearest = members.first().map(|member| member.nearness);
-        let astray = FOLLOWING.into_iter().filter(|caller| {
+        // Who owns the resolver may know no `sortlist`, as systemd-resolved does.
+        let follows = |caller: &Caller| *caller != Caller::Gethostbyname || !sortlist.is_empty();
+        let astray = FOLLOWING.into_iter().filter(follows).filter(|caller| {
             let first = expect(*caller, &ground).first;
             let is_near = |member: &&Member| Some(member.nearness) == nearest;
             let near = members.iter().filter(is_near).map(|member| member.address);

@@ -86,6 +86,13 @@ pub(super) async fn owner(known: &Known, resolvers: &Resolvers) -> Vec<Finding> 
         Finding::note(Check::Owner, format!("{}, and {other}", verdict.owner))
             .because(clues)
             .remedy(["keep that program away from the file: it will write it again"])
+    } else if has(&Clue::LocalServer) {
+        Finding::note(
+            Check::Owner,
+            format!("{}, which has a DNS server on this host so far", verdict.owner),
+        )
+        .because(clues)
+        .remedy(["a pass sets the fleet's servers in its place; `[resolver] manager = \"none\"` leaves it in use"])
     } else {
         Finding::fine(Check::Owner, verdict.owner).because(clues)
     }]

@@ -88,6 +88,9 @@ impl Worker<'_> {
         if resolved.action != Action::Unmanaged {
             self.given_back.set(false);
         }
+        if resolved.is_managed() && resolved.failures.is_empty() {
+            self.stands_again();
+        }
         drop(setting);
         let addresses = |ranked: &[Ranked]| {
             ranked.iter().map(|ranked| ranked.server.address.ip()).collect::<BTreeSet<_>>()
@@ -201,6 +204,7 @@ impl Worker<'_> {
         };
         match guard.run().await {
             Guarded::Stands => {
+                self.stands_again();
                 self.say_conditions(GUARD, []);
                 Performed::with(Outcome::Done)
             }
@@ -224,6 +228,15 @@ impl Worker<'_> {
                     Err(error) => failed(&error),
                 }
             }
+        }
+    }
+
+    /// What could not be put back then is as it should be now.
+    fn stands_again(&self) {
+        let mut trampled = self.trampled.borrow_mut();
+        if trampled.fate == Fate::Stays {
+            trampled.fate = Fate::PutBack;
+            let _ = trampled.save(&self.args.run_dir);
         }
     }
 

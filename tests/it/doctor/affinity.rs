@@ -74,7 +74,7 @@ fn the_members_are_ordered_by_nearness_and_each_caller_is_told_with_its_reason()
 
 #[test]
 fn each_preferred_name_is_told_with_its_members_and_whether_the_files_put_the_nearest_first() {
-    let (mut lab, server) = pool(own_address(), "");
+    let (mut lab, server) = pool(own_address(), "sortlist 10.9.0.0/255.255.0.0\n");
     let more = format!(
         "[discovery]\nport = {DNS_PORT}\n[resolver]\nmanager = \"none\"\nprefer = [\"pool.{ZONE}\", \"nobody.{ZONE}\"]\n"
     );

@@ -133,6 +133,9 @@ fn the_owner_is_told_with_its_clues_and_with_what_keeps_us_from_it() {
     host.configure("");
     let path = host.lab.path("root/etc/resolv.conf");
     host.lab.file("root/etc/resolv.conf", &plain);
+    let words =
+        ["has a DNS server on this host", "`[resolver] manager = \"none\"` leaves it in use"];
+    finds(&host.lab, 0, "owner", "note", &words);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     finds(
         &host.lab,
