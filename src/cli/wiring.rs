@@ -140,7 +140,11 @@ impl<'a> Host<'a> {
         let resolver = vpc_resolver(&self.settings);
         let endpoint = self.settings_text("aws.endpoint");
         let plain = is_plain(endpoint.as_deref());
-        let shared = sdk_config(self.credentials.clone(), "us-east-1", &resolver, plain);
+        // Which tags may not say, but the files.
+        let endpoints = Config::of(&self.settings).map(|config| config.endpoints);
+        let endpoints = endpoints.unwrap_or_default();
+        let credentials = self.credentials.clone();
+        let shared = sdk_config(credentials, "us-east-1", &resolver, endpoints, plain);
         let describe_tags = DescribeTags { shared, endpoint };
         let source = self.metadata_facts(Some(&describe_tags));
         self.imds.prepare().await?;
@@ -210,7 +214,8 @@ impl<'a> Host<'a> {
                 } => is_plain(endpoint.as_deref()),
                 BackendConfig::Rfc2136 { .. } => true,
             });
-        let aws = sdk_config(self.credentials.clone(), region, &config.vpc_resolver, plain);
+        let Config { vpc_resolver, endpoints, .. } = &config;
+        let aws = sdk_config(self.credentials.clone(), region, vpc_resolver, *endpoints, plain);
         Ok(Known { facts: facts.cloned(), config, aws, refused })
     }
 

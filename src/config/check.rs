@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    BackendConfig, Config, Discovery, Fallback, Manager, Resolver,
+    BackendConfig, Config, Discovery, Endpoints, Fallback, Manager, Resolver, USE_DUALSTACK,
+    USE_FIPS,
     choices::{CONFLICTS, FALLBACKS, MANAGERS, OCCASIONS},
     duration, schema,
     settings::{ConfigError, Origin, Setting, Settings, Value},
@@ -58,6 +59,7 @@ impl Check<'_> {
                 .filter_map(|text| self.server("aws.vpc_resolver", text))
                 .collect(),
             ec2_endpoint: self.http("aws.endpoint", &["http", "https"]),
+            endpoints: self.endpoints(&backends),
             records,
             backends,
             discovery: Discovery {
@@ -84,6 +86,26 @@ impl Check<'_> {
             look: self.pause("metadata.refresh"),
             withdraw: self.each_of("lifecycle.withdraw", OCCASIONS),
         }
+    }
+
+    fn endpoints(&mut self, backends: &BTreeMap<String, BackendConfig>) -> Endpoints {
+        let others = backends.values().any(|backend| match backend {
+            BackendConfig::Rfc2136 { endpoint, .. } | BackendConfig::Route53 { endpoint, .. } => {
+                endpoint.is_some()
+            }
+        });
+        let others = others || self.settings.get("aws.endpoint").is_some();
+        let [fips, dual_stack] = [USE_FIPS, USE_DUALSTACK].map(|path| {
+            let flag = self.flag(path) == Some(true);
+            if flag && others {
+                let what = format!(
+                    "`{path}` chooses among AWS's own endpoints, and `endpoint` names another; take one of them away"
+                );
+                self.error(path, what);
+            }
+            flag
+        });
+        Endpoints { fips, dual_stack }
     }
 
     fn record(

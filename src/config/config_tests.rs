@@ -166,6 +166,12 @@ fn what_cannot_be_is_named_with_its_place() {
         "version = 1\n[metadata]\nendpoint = \"https://x\"",
         "c.toml:3:1: `https://x` is no URL that begins with http://",
     );
+    for key in ["use_fips_endpoint", "use_dualstack_endpoint"] {
+        check(
+            &format!("version = 1\n[aws]\nendpoint = \"http://x\"\n{key} = true"),
+            &format!("c.toml:4:1: `aws.{key}` chooses among AWS's own endpoints"),
+        );
+    }
     check(
         "version = 1\n[aws]\nvpc_resolver = [\"resolver\"]",
         "c.toml:3:1: `resolver` is no address",

@@ -20,6 +20,16 @@ use std::{
 use self::settings::{ConfigError, Origin, Setting, Settings};
 use crate::core::{name::Name, naming::RecordPolicy, resolv_conf::ResolverPolicy};
 
+/// Which endpoints of AWS are called; those of the Region where nothing is said
+/// (`use_fips_endpoint`, `use_dualstack_endpoint` of AWS's SDKs and Tools Reference Guide).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Those whose cryptography is validated by FIPS 140.
+    pub fips: bool,
+    /// Those that are reached by IPv6 too.
+    pub dual_stack: bool,
+}
+
 /// What to do, and where.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,6 +39,8 @@ pub struct Config {
     pub vpc_resolver: Vec<SocketAddr>,
     /// EC2's endpoint in place of AWS.
     pub ec2_endpoint: Option<String>,
+    /// Which of AWS's own endpoints are called.
+    pub endpoints: Endpoints,
     /// What is published.
     pub records: Vec<RecordPolicy>,
     /// Where it is published, by name.
@@ -240,6 +252,14 @@ pub fn read(
             settings.set_from_environment(path, variable, url);
         }
     }
+    for (variable, path) in
+        [("AWS_USE_FIPS_ENDPOINT", USE_FIPS), ("AWS_USE_DUALSTACK_ENDPOINT", USE_DUALSTACK)]
+    {
+        if let Some(text) = environment(variable).filter(|text| !text.is_empty()) {
+            let flag = text.eq_ignore_ascii_case("true");
+            settings.set_from_environment(path, variable, flag);
+        }
+    }
     for backend in settings.backends() {
         let at = |word: &str| format!("backend.{backend}.{word}");
         let is_set = |word: &str| settings.get(&at(word)).is_some();
@@ -326,6 +346,8 @@ impl Config {
 const DEFAULT_FILE: &str = "/etc/tagalong/config.toml";
 const DROP_INS: &str = "/etc/tagalong/config.d";
 const ENDPOINT_VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+const USE_FIPS: &str = "aws.use_fips_endpoint";
+const USE_DUALSTACK: &str = "aws.use_dualstack_endpoint";
 const ENDPOINT_OF_EC2: &str = "AWS_ENDPOINT_URL_EC2";
 const MODE_VARIABLE: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE";
 const IPV6_ENDPOINT: &str = "http://[fd00:ec2::254]";

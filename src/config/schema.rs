@@ -86,6 +86,18 @@ pub const KEYS: &[Key] = &[
          `AWS_ENDPOINT_URL` in the environment win",
     ),
     key(
+        "aws.use_fips_endpoint",
+        Form::Flag,
+        "false",
+        "AWS's endpoints whose cryptography is validated by FIPS 140; `AWS_USE_FIPS_ENDPOINT` in the environment wins",
+    ),
+    key(
+        "aws.use_dualstack_endpoint",
+        Form::Flag,
+        "false",
+        "AWS's endpoints that are reached by IPv6 too: for hosts that have no IPv4; `AWS_USE_DUALSTACK_ENDPOINT` in the environment wins",
+    ),
+    key(
         "aws.vpc_resolver",
         Form::List,
         "[\"169.254.169.253\", \"fd00:ec2::253\"]",

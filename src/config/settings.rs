@@ -25,6 +25,18 @@ pub enum Value {
     List(Vec<String>),
 }
 
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(flag: bool) -> Self {
+        Self::Flag(flag)
+    }
+}
+
 impl fmt::Display for Value {
     /// As TOML.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,8 +154,13 @@ impl Settings {
     }
 
     /// Sets a value from the environment, over anything else.
-    pub fn set_from_environment(&mut self, path: &str, variable: &'static str, text: String) {
-        let setting = Setting { value: Value::Text(text), origin: Origin::Environment(variable) };
+    pub fn set_from_environment(
+        &mut self,
+        path: &str,
+        variable: &'static str,
+        value: impl Into<Value>,
+    ) {
+        let setting = Setting { value: value.into(), origin: Origin::Environment(variable) };
         self.insert(path, setting);
     }
 

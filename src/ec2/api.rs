@@ -22,6 +22,7 @@ use aws_smithy_runtime_api::client::{
 
 use super::credentials::InstanceCredentials;
 use crate::{
+    config::Endpoints,
     core::{
         name::Name,
         rrset::{Rdata, RrType},
@@ -40,6 +41,7 @@ pub fn sdk_config(
     credentials: Arc<InstanceCredentials>,
     region: &str,
     vpc_resolver: &[SocketAddr],
+    endpoints: Endpoints,
     plain: bool,
 ) -> SdkConfig {
     let retry = RetryConfig::standard()
@@ -53,6 +55,8 @@ pub fn sdk_config(
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
+        .use_fips(endpoints.fips)
+        .use_dual_stack(endpoints.dual_stack)
         .credentials_provider(SharedCredentialsProvider::from(
             credentials as Arc<dyn ProvideCredentials>,
         ))

@@ -188,7 +188,7 @@ mod tests {
                 .unwrap();
         };
         hooks.report(&failed).unwrap();
-        assert_eq!(hooks.leases(), [failed.clone()]);
+        assert_eq!(hooks.leases(), std::slice::from_ref(&failed));
         at("eth0:fail", 20);
         for report in [
             "reason=BOUND\ninterface=eth0\nnew=10.0.0.1\nold=\nend\n",

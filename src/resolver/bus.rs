@@ -223,3 +223,25 @@ pub(super) fn is_named(error: &ResolverError, name: &str) -> bool {
 const LIMIT: Duration = Duration::from_secs(1);
 const SOCKET: &str = "/run/dbus/system_bus_socket";
 const PROPERTIES: &str = "org.freedesktop.DBus.Properties";
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bus_that_says_nothing_is_waited_for_for_one_second() {
+        let root = tempfile::tempdir().unwrap();
+        let socket = root.path().join("run/dbus/system_bus_socket");
+        std::fs::create_dir_all(socket.parent().unwrap()).unwrap();
+        let _mute = UnixListener::bind(&socket).unwrap();
+        let bus = Bus::of(root.path());
+        let begun = Instant::now();
+        let error = bus.property::<String>(&systemd(), "be tried", "Version").await.unwrap_err();
+        assert_eq!(begun.elapsed().as_secs(), 1, "{error}");
+        assert!(matches!(error, ResolverError::Unreachable { .. }), "{error}");
+    }
+}

@@ -17,7 +17,7 @@ use tagalong::{
         rfc2136::{Keys, Rfc2136},
         route53::{Route53, Settings},
     },
-    config::Sharing,
+    config::{Endpoints, Sharing},
     core::{
         name::Name,
         ownership::OwnerId,
@@ -141,6 +141,7 @@ fn route53() -> Subject {
         Arc::new(InstanceCredentials::new(imds, None)),
         "us-east-1",
         &[lab.vpc_resolver],
+        Endpoints::default(),
         true,
     );
     let known = [("corp.internal", "ZCORP"), ("10.in-addr.arpa", "ZREV")];

@@ -18,6 +18,7 @@ mod bind;
 mod conformance;
 mod credentials;
 mod doctor;
+mod endpoints;
 mod golden;
 mod hooks;
 mod iam;

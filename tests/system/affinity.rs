@@ -35,7 +35,10 @@ public class Lookups {
     }
 }";
 
-const CALLERS: [Caller; 6] = [
+const NODE: &str = "(async () => { for (let lookup = 0; lookup < 30; lookup++) \
+    console.log((await require('dns').promises.lookup(process.argv[1])).address) })()";
+
+const CALLERS: [Caller; 7] = [
     Caller { name: "getent hosts", program: "sh", arguments: &["-c", GETENT, "NAME", "hosts"] },
     Caller { name: "getent ahosts", program: "sh", arguments: &["-c", GETENT, "NAME", "ahosts"] },
     Caller {
@@ -44,6 +47,7 @@ const CALLERS: [Caller; 6] = [
         arguments: &["-c", GETENT, "NAME", "ahostsv4"],
     },
     Caller { name: "Python", program: "python3", arguments: &["-c", PYTHON, "NAME"] },
+    Caller { name: "Node", program: "node", arguments: &["-e", NODE, "NAME"] },
     Caller {
         name: "Java",
         program: "java",

@@ -7,7 +7,7 @@ use sandbox::{
 };
 
 use super::{Calls, ID, NAME, calls, publish, values};
-use crate::support::Lab;
+use crate::support::{Lab, US};
 
 const OTHER: &str = "Z0OTHER";
 const OTHER_VPC: &str = "vpc-0fedcba9876543210";
@@ -34,8 +34,13 @@ fn a_zone_id_that_was_changed_is_the_one_that_counts() {
 #[test]
 fn two_backends_with_zones_of_one_name_publish_each_in_its_own() {
     let lab = split_horizon();
+    lab.world
+        .update_instance(US, |host| *host = host.clone().public_ipv4([198, 51, 100, 7].into()));
+    // Split horizon: another address for whoever asks from outside.
     let record = |name: &str, backend: &str| {
-        format!("[[record]]\nname = \"{name}.corp.internal\"\nbackend = \"{backend}\"\n")
+        format!(
+            "[[record]]\nname = \"{name}.corp.internal\"\nbackend = \"{backend}\"\naddresses = [\"{backend}-ipv4\"]\n"
+        )
     };
     let configure = |name: &str| {
         lab.configure(&format!(
@@ -48,12 +53,9 @@ fn two_backends_with_zones_of_one_name_publish_each_in_its_own() {
     for name in ["one", "two"] {
         configure(name);
         lab.once();
-        for id in [ID, OTHER] {
-            assert_eq!(
-                values(&lab, id, &format!("{name}.corp.internal"), "A"),
-                ["10.0.1.23"],
-                "{id}"
-            );
+        for (id, address) in [(ID, "198.51.100.7"), (OTHER, "10.0.1.23")] {
+            let name = format!("{name}.corp.internal");
+            assert_eq!(values(&lab, id, &name, "A"), [address], "{id}");
         }
     }
     for id in [ID, OTHER] {
