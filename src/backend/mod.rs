@@ -18,7 +18,7 @@ use self::{
     route53::Route53,
 };
 use crate::{
-    config::BackendConfig,
+    config::{BackendConfig, Marker},
     core::name::Name,
     ports::{Backend, KeySource, error::KeyError},
 };
@@ -87,13 +87,17 @@ pub async fn open(
     around: Surroundings<'_>,
 ) -> Result<Opened, KeyError> {
     match config {
-        BackendConfig::Rfc2136 { servers, zone_keys, .. } => {
+        BackendConfig::Rfc2136 { servers, zone_keys, marker, .. } => {
             let servers = servers.clone().unwrap_or(around.discovered);
             let keys = match source {
                 Some(source) => Keys::read(source, zone_keys.clone()).await?,
                 None => Keys::none(),
             };
-            Ok(Opened::Rfc2136(Arc::new(Rfc2136::new(name, servers, keys))))
+            let backend = Rfc2136::new(name, servers, keys);
+            Ok(Opened::Rfc2136(Arc::new(match marker {
+                Marker::Txt => backend,
+                Marker::Dhcid => backend.marking_by_dhcid(around.member),
+            })))
         }
         BackendConfig::Route53 { zone_id, endpoint, sharing } => {
             let settings = route53::Settings {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     BackendConfig, ENDPOINT_OF_EC2, KeyPlace,
     check::Check,
-    choices::SHARINGS,
+    choices::{MARKERS, SHARINGS},
     settings::{Origin, Value},
 };
 use crate::core::name::Name;
@@ -23,6 +23,7 @@ impl Check<'_> {
                 "key_parameter",
                 "key_secret",
                 "zone_keys",
+                "marker",
             ],
             Some(other) => {
                 self.error(
@@ -84,7 +85,8 @@ impl Check<'_> {
                 "`zone_keys` chooses among keys, and there are none; write `key_file` or its like";
             self.error(&path("zone_keys"), what);
         }
-        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, endpoint })
+        let marker = self.one_of(&path("marker"), MARKERS).unwrap_or_default();
+        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, marker, endpoint })
     }
 
     /// Whether the environment says of EC2 alone where it is.

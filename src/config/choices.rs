@@ -1,6 +1,6 @@
 //! What the words of keys with a closed set of values stand for.
 
-use super::{Fallback, Manager, Occasion, Sharing};
+use super::{Fallback, Manager, Marker, Occasion, Sharing};
 use crate::core::naming::Conflict;
 
 pub(super) const MANAGERS: &[(&str, Manager)] = &[
@@ -18,6 +18,7 @@ pub(super) const OCCASIONS: &[(&str, Occasion)] = &[
 ];
 pub(super) const SHARINGS: &[(&str, Sharing)] =
     &[("multivalue", Sharing::Multivalue), ("simple", Sharing::Simple)];
+pub(super) const MARKERS: &[(&str, Marker)] = &[("txt", Marker::Txt), ("dhcid", Marker::Dhcid)];
 pub(super) const CONFLICTS: &[(&str, Conflict)] = &[
     ("refuse", Conflict::Refuse),
     ("take-over-if-gone", Conflict::TakeOverIfGone),

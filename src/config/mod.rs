@@ -77,6 +77,8 @@ pub enum BackendConfig {
         keys: Option<KeyPlace>,
         /// The key's name for a zone and what is below it.
         zone_keys: BTreeMap<Name, Name>,
+        /// What marks names as ours.
+        marker: Marker,
         /// The endpoint in place of AWS, for keys that AWS keeps.
         endpoint: Option<String>,
     },
@@ -115,6 +117,16 @@ impl KeyPlace {
             Self::Secret(_) => "key_secret",
         }
     }
+}
+
+/// What says at a name whose it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Marker {
+    /// A TXT record that names the instance.
+    #[default]
+    Txt,
+    /// A DHCID record (RFC 4701), as DHCP servers write it (RFC 4703).
+    Dhcid,
 }
 
 /// How Route 53 holds a name that hosts share.

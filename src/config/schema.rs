@@ -181,6 +181,14 @@ pub const KEYS: &[Key] = &[
         "[]",
         "rfc2136: `\"ZONE KEY\"`: the key that signs what is about the zone and the names below it",
     ),
+    key(
+        "backend.*.marker",
+        Form::Text,
+        "\"txt\"",
+        "rfc2136: what says whose a name is: `txt`, a TXT record that names the instance; `dhcid`, a DHCID record (RFC 4701), for zones that Kea or ISC \
+         DHCP update too. It is a digest: nobody can tell from it which instance is gone, so such names are neither taken over nor reaped. Names keep the \
+         marker that they have, and with `txt` those with a DHCID are others': `tagalong withdraw` before it is set back",
+    ),
     unset(
         "backend.*.zone_id",
         Form::Text,
@@ -410,6 +418,7 @@ mod tests {
                 "key_parameter",
                 "key_secret",
                 "zone_keys",
+                "marker",
                 "zone_id",
                 "sharing",
                 "endpoint"

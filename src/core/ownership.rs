@@ -74,7 +74,9 @@ impl OwnerId {
         Rdata::Txt(self.strings(MARKER).collect())
     }
 
-    pub(super) fn of_marker(value: &Rdata) -> Option<Self> {
+    /// Whom a marker names; `None` for what is none.
+    #[must_use]
+    pub fn of_marker(value: &Rdata) -> Option<Self> {
         let Rdata::Txt(strings) = value else { return None };
         Self::of_strings(MARKER, strings)
     }

@@ -2,6 +2,7 @@
 //!
 //! The only place that names the DNS crate: its releases rename and move much, and nobody else should notice.
 
+pub mod dhcid;
 pub mod exchange;
 pub mod key;
 pub mod message;

@@ -299,7 +299,7 @@ impl<'a> Cursor<'a> {
     }
 }
 
-fn wire_labels(name: &Name) -> Vec<u8> {
+pub(super) fn wire_labels(name: &Name) -> Vec<u8> {
     let labels = name
         .wire_labels()
         .flat_map(|label| [vec![u8::try_from(label.len()).unwrap_or(0)], label].concat());

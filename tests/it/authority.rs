@@ -101,7 +101,7 @@ impl ZoneFile {
             mname: "ns1.example.".to_owned(),
             lines: Vec::new(),
             transfer: "any".to_owned(),
-            policy: "update-policy { grant agent-key zonesub A AAAA PTR TXT; grant admin zonesub ANY; };"
+            policy: "update-policy { grant agent-key zonesub A AAAA PTR TXT DHCID; grant admin zonesub ANY; };"
                 .to_owned(),
         }
     }

@@ -54,7 +54,15 @@ type Plant = Box<dyn Fn(&str, &str, &[&str])>;
 fn subjects() -> Vec<Subject> {
     let knot = ("rfc2136 at Knot", Peer::knot as fn(&str) -> Peer);
     let powerdns = ("rfc2136 at PowerDNS", Peer::powerdns as fn(&str) -> Peer);
-    vec![memory(), rfc2136(true), rfc2136(false), peer(knot), peer(powerdns), route53()]
+    vec![
+        memory(),
+        rfc2136("rfc2136 at named", named, |it| it),
+        rfc2136("rfc2136 at named, by DHCID", named, |it| it.marking_by_dhcid("i-us")),
+        rfc2136("rfc2136 at the sandbox", ours, |it| it),
+        peer(knot),
+        peer(powerdns),
+        route53(),
+    ]
 }
 
 fn memory() -> Subject {
@@ -99,13 +107,21 @@ impl Backend for Shared {
     }
 }
 
-fn rfc2136(bind: bool) -> Subject {
+fn named(text: &str) -> Authority {
+    Authority::Bind(Named::primary(&fleet(), text))
+}
+
+fn ours(text: &str) -> Authority {
+    Authority::Ours(fleet_server(vec![parsed(text)]))
+}
+
+fn rfc2136(
+    name: &'static str,
+    start: fn(&str) -> Authority,
+    mark: fn(Rfc2136) -> Rfc2136,
+) -> Subject {
     let text = tsig_keygen("hmac-sha256", "agent-key");
-    let authority = Arc::new(if bind {
-        Authority::Bind(Named::primary(&fleet(), &text))
-    } else {
-        Authority::Ours(fleet_server(vec![parsed(&text)]))
-    });
+    let authority = Arc::new(start(&text));
     let backend = Rfc2136::new("internal", vec![authority.addr()], Keys::fixed(&text).unwrap());
     let planted = authority.clone();
     let plant = move |at: &str, kind: &str, values: &[&str]| {
@@ -113,8 +129,8 @@ fn rfc2136(bind: bool) -> Subject {
             planted.add("corp.internal", &format!("{at} 60 {kind} {value}"));
         }
     };
-    let name = if bind { "rfc2136 at named" } else { "rfc2136 at the sandbox" };
-    Subject { name, backend: Box::new(backend), plant: Box::new(plant), _keep: Box::new(authority) }
+    let backend = Box::new(mark(backend));
+    Subject { name, backend, plant: Box::new(plant), _keep: Box::new(authority) }
 }
 
 fn peer((name, start): (&'static str, fn(&str) -> Peer)) -> Subject {

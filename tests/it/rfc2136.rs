@@ -1,5 +1,6 @@
 //! Publishing by dynamic update: into a real BIND, and into the sandbox's server.
 
+mod dhcid;
 mod faults;
 mod matrix;
 mod primary;

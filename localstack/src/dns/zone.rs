@@ -8,7 +8,7 @@ use std::{
 
 use hickory_proto::rr::{
     LowerName, Name, RData, RecordType,
-    rdata::{NS, SOA},
+    rdata::{NS, NULL, SOA},
 };
 use serde::Deserialize;
 
@@ -295,9 +295,13 @@ fn parse(line: &str, origin: &Name) -> Result<(Name, u32, RData), ZoneError> {
     if kind.eq_ignore_ascii_case("IN") {
         (kind, rest) = word(rest).ok_or_else(|| wrong("it has no type"))?;
     }
-    let kind: RecordType =
-        kind.to_ascii_uppercase().parse().map_err(|_| wrong("its type is unknown"))?;
     let name = absolute(name, origin)?;
+    let kind = kind.to_ascii_uppercase();
+    if let Some(code) = kind.strip_prefix("TYPE").and_then(|code| code.parse::<u16>().ok()) {
+        let data = octets(rest).ok_or_else(|| wrong("its data are not `\\# LENGTH HEX`"))?;
+        return Ok((name, ttl, RData::Unknown { code: code.into(), rdata: NULL::with(data) }));
+    }
+    let kind: RecordType = kind.parse().map_err(|_| wrong("its type is unknown"))?;
     let data = match kind {
         RecordType::NS | RecordType::CNAME | RecordType::PTR => absolute(rest, origin)?.to_ascii(),
         _ => rest.to_owned(),
@@ -305,6 +309,16 @@ fn parse(line: &str, origin: &Name) -> Result<(Name, u32, RData), ZoneError> {
     let data =
         RData::try_from_str(kind, &data).map_err(|_| wrong("its data do not fit its type"))?;
     Ok((name, ttl, data))
+}
+
+/// Data of any type, `\# LENGTH HEX` (RFC 3597 section 5).
+fn octets(text: &str) -> Option<Vec<u8>> {
+    let (length, hex) = word(text.strip_prefix("\\#")?)?;
+    let digits = hex.split_whitespace().collect::<String>();
+    let pairs = (0..digits.len()).step_by(2).map(|at| digits.get(at..at + 2));
+    let octets = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok());
+    let octets = octets.collect::<Option<Vec<_>>>()?;
+    (Some(octets.len()) == length.parse().ok()).then_some(octets)
 }
 
 fn word(text: &str) -> Option<(&str, &str)> {

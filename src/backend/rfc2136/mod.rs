@@ -5,10 +5,12 @@
 //! as updates are, so that both meet the same view, and a wrong key is found out before anything is sent.
 
 mod copies;
+mod dhcid;
 mod keys;
 mod lower;
 mod observe;
 mod refusal;
+mod transfer;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,7 +24,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
 pub use self::{copies::ZoneCopy, keys::Keys, observe::Place};
-use self::{keys::InUse, observe::Seen, refusal::answered};
+use self::{dhcid::Marks, keys::InUse, observe::Seen, refusal::answered};
 use crate::{
     core::{
         name::Name,
@@ -44,6 +46,8 @@ pub struct Rfc2136 {
     name: String,
     servers: Vec<SocketAddr>,
     keys: Keys,
+    /// Where names are marked by DHCID.
+    marks: Option<Marks>,
     zones: Mutex<BTreeMap<Name, Home>>,
     /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
     primaries: Mutex<BTreeMap<Name, SocketAddr>>,
@@ -75,7 +79,7 @@ impl Rfc2136 {
     pub fn new(name: &str, servers: Vec<SocketAddr>, keys: Keys) -> Self {
         let name = name.to_owned();
         let (zones, primaries, vouched, in_use) = Default::default();
-        Self { name, servers, keys, zones, primaries, vouched, in_use }
+        Self { name, servers, keys, marks: None, zones, primaries, vouched, in_use }
     }
 
     fn home(&self, zone: &Name) -> Option<Home> {
@@ -192,7 +196,8 @@ impl Rfc2136 {
     }
 
     async fn send(&self, server: SocketAddr, change: &ZoneChange) -> Result<(), BackendError> {
-        let (prerequisites, updates) = lower::lower(change);
+        let marked = self.marks.as_ref().map(|marks| marks.translate(change));
+        let (prerequisites, updates) = lower::lower(marked.as_ref().unwrap_or(change));
         let unencodable =
             |error| BackendError::Failed { action: "encoding the update", source: Box::new(error) };
         let request = update(&change.zone, &prerequisites, &updates).map_err(unencodable)?;
@@ -253,6 +258,9 @@ impl Rfc2136 {
                 }
             }
         }
+        if let Some(marks) = &self.marks {
+            marks.recognize(&mut observed.records);
+        }
         Ok(observed)
     }
 
@@ -306,31 +314,6 @@ impl Rfc2136 {
             }
         }
         Err(told)
-    }
-
-    async fn try_to_read(&self, zone: &Name) -> Result<Records, BackendError> {
-        self.try_to_observe(std::slice::from_ref(zone)).await?;
-        let unknown = || match self.servers.first() {
-            Some(server) => {
-                BackendError::NotAuth { server: *server, zone: zone.clone(), operation: "transfer" }
-            }
-            None => BackendError::NoServers { backend: self.name.clone() },
-        };
-        let Home { server, soa } = self.home(zone).ok_or_else(unknown)?;
-        // A secondary may be behind, and what is planned on its word would only lose its race.
-        let primary = self.primary(server, &soa).await.unwrap_or(server);
-        let keys = self.keys.in_use();
-        let mut last = None;
-        for server in [primary, server] {
-            match peer(server, keys.of(zone)).transfer(zone).await {
-                Ok(Ok(records)) => return Ok(records),
-                Ok(Err(rcode)) => last = Some(answered(server, rcode, zone, "transfer")),
-                Err(error) => {
-                    last = Some(self.situation(error, keys.of(zone), zone, "transfer"));
-                }
-            }
-        }
-        Err(last.unwrap_or_else(unknown))
     }
 }
 

@@ -47,6 +47,8 @@ impl Rfc2136 {
         let mut questions = Vec::new();
         for name in names {
             questions.extend(questions_about(name).iter().map(|question| (name, *question)));
+            let mark = self.marks.as_ref().map(|_| (name, Question::Type(RrType::Dhcid)));
+            questions.extend(mark);
         }
         let answers = self.ask(server, &questions).await?;
         let mut seen: Vec<Seen> = Vec::new();

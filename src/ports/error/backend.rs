@@ -191,7 +191,7 @@ impl Situation for BackendError {
             Self::Refused { operation: "update", zone, .. } => format!(
                 "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; on Knot \
                  an `acl` of the key with `action: update` and all of these types, on PowerDNS `pdnsutil set-meta {zone} \
-                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker"
+                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker (DHCID does with `marker = \"dhcid\"`)"
             ),
             Self::Refused { operation: "unsigned update", .. } => {
                 "nobody signed it: set `key_file` of the backend, as the server's policy wants it".to_owned()
