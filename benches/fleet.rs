@@ -1,7 +1,9 @@
 //! A fleet that boots at once into Route 53: an account has five requests a second, whoever makes them, and each host publishes itself by
 //! `tagalong once`. What it takes, and how many calls each host needs, against the strict Route 53 of `sandbox`.
 //!
-//! usage: `cargo bench --profile dev --bench fleet -- [HOSTS]`
+//! usage: `[TAGALONG=PROGRAM] cargo bench --profile dev --bench fleet -- [HOSTS]`
+//!
+//! With a release build as PROGRAM, starting the hosts' processes does not take the time that Route 53 would.
 
 #![expect(
     clippy::unwrap_used,
@@ -47,6 +49,8 @@ fn main() {
     let listen = Listen { imds: metadata, aws: Some(any), ..Listen::default() };
     let running = Running::start(world.clone(), listen).unwrap();
     let dir = tempfile::tempdir().unwrap();
+    let built = || env!("CARGO_BIN_EXE_tagalong").into();
+    let program = std::env::var_os("TAGALONG").unwrap_or_else(built);
     let started = Instant::now();
     let mut children = BTreeMap::new();
     for (number, metadata) in running.imds().iter().enumerate() {
@@ -59,7 +63,7 @@ fn main() {
             running.aws().unwrap()
         );
         fs::write(own.join("config.toml"), config).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_tagalong"))
+        let child = Command::new(&program)
             .args(["--config", "config.toml", "--state-dir", "state", "--run-dir", "run", "--root"])
             .args(["root", "once", "--deadline", "10m"])
             .current_dir(&own)

@@ -117,8 +117,7 @@ impl Health {
 }
 
 /// Since when servers have been behind the newest serial of the zone, by address; the older of two serials is that of
-/// RFC 1982 section 3.2. What is not behind now, or did not answer as an authority, is forgotten; but nobody is cleared by the
-/// silence of one that was not behind, nor by their own.
+/// RFC 1982 section 3.2. What is not behind now, or did not answer as an authority, is forgotten.
 #[must_use]
 pub fn behind(
     health: &BTreeMap<SocketAddr, Health>,
@@ -131,17 +130,10 @@ pub fn behind(
     });
     let serials = serials.collect::<Vec<_>>();
     let is_behind = |serial: u32| serials.iter().any(|(_, other)| is_older(serial, *other));
-    let silent = health.iter().filter(|(_, health)| matches!(health, Health::Silent { .. }));
-    let silent = silent.map(|(address, _)| address).collect::<Vec<_>>();
-    let is_open = silent.iter().any(|address| !before.contains_key(address));
-    let behind = serials.iter().filter(|(address, serial)| {
-        is_behind(*serial) || (is_open && before.contains_key(address))
-    });
-    let behind = behind.map(|(address, _)| address);
-    let unheard = silent.iter().copied().filter(|address| before.contains_key(address));
+    let behind = serials.iter().filter(|(_, serial)| is_behind(*serial));
     // A time to come is that of a clock which has been set back since.
     let since = |address| before.get(address).map_or(now, |since| now.min(*since));
-    behind.chain(unheard).map(|address| (*address, since(address))).collect()
+    behind.map(|(address, _)| (*address, since(address))).collect()
 }
 
 fn is_older(serial: u32, other: u32) -> bool {
@@ -549,12 +541,7 @@ mod tests {
         assert_eq!(behind(&[(1, serial(7)), (2, serial(8))], &[], 100), [first()]);
         assert_eq!(behind(&[(1, serial(7)), (2, serial(9))], &[(1, 100)], 200), [first()]);
         assert!(behind(&[(1, serial(9)), (2, serial(9))], &[(1, 100)], 300).is_empty());
-        assert_eq!(behind(&[(1, SILENT), (2, serial(9))], &[(1, 100)], 300), [first()]);
-        assert!(behind(&[(2, serial(9))], &[(1, 100)], 300).is_empty(), "not listed any more");
-        let newest_is_silent = [(1, serial(7)), (2, SILENT), (3, serial(7))];
-        assert_eq!(behind(&newest_is_silent, &[(1, 100)], 300), [first()]);
-        assert!(behind(&newest_is_silent, &[], 300).is_empty());
-        assert!(behind(&[(1, serial(7)), (3, serial(7))], &[(1, 100)], 300).is_empty());
+        assert!(behind(&[(1, SILENT), (2, serial(9))], &[(1, 100)], 300).is_empty());
         let set_back = behind(&[(1, serial(7)), (2, serial(9))], &[(1, 100)], 50);
         assert_eq!(set_back, [("10.0.0.1:53".to_owned(), 50)], "the clock was set back");
         let wraps = [(1, serial(u32::MAX)), (2, serial(1))];
