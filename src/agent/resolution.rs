@@ -17,7 +17,7 @@ pub use self::{
 use super::notebook::Notebook;
 use crate::{
     core::{
-        detect::Clue,
+        detect::{Clue, Owner, Verdict},
         ledger::{KnownServers, Ledger},
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
         servers::{Answer, Findings, Health, Here, NameServer, Ranked, Ranking, behind, rank},
@@ -137,11 +137,11 @@ impl Resolution<'_> {
         };
         if let Some(wanted) = wanted {
             self.hand_over(&current, &wanted, mode, &mut outcome).await;
-            let is_replaced = matches!(outcome.action, Action::Written { .. });
-            if some_lives
-                && is_replaced
-                && self.manager.verdict().because.contains(&Clue::LocalServer)
-            {
+            let is_replaced = mode.applies() && matches!(outcome.action, Action::Written { .. });
+            let Verdict { owner, because } = self.manager.verdict();
+            // Another owner's cache on this host asks whom that owner is told.
+            let was_local = *owner == Owner::ResolvConf && because.contains(&Clue::LocalServer);
+            if some_lives && is_replaced && was_local {
                 outcome.notices.push(LOCAL_SERVER_REPLACED.to_owned());
             }
         } else {

@@ -23,7 +23,7 @@ impl Leases {
     /// Addresses that leases have lost, and that no interface has, as far as the kernel has told.
     pub(super) fn lost(&self) -> BTreeSet<IpAddr> {
         let leases = self.hooks.leases().into_iter();
-        let lost = leases.filter_map(|lease| lease.lost().or(lease.tried()));
+        let lost = leases.flat_map(|lease| [lease.lost(), lease.tried()]).flatten();
         lost.filter(|address| self.addresses.has(*address) == Some(false)).collect()
     }
 

@@ -14,7 +14,7 @@ use super::{args::Args, known::Known, leases::Leases, print, servers::Untold};
 use crate::{
     agent::{notebook::Notebook, patience::insist, report::Inputs},
     config::{
-        self, BackendConfig, Config, KeyPlace,
+        self, BackendConfig, Config, Endpoints, KeyPlace,
         settings::{ConfigError, Origin, Settings},
     },
     core::{
@@ -140,9 +140,7 @@ impl<'a> Host<'a> {
         let resolver = vpc_resolver(&self.settings);
         let endpoint = self.settings_text("aws.endpoint");
         let plain = is_plain(endpoint.as_deref());
-        // Which tags may not say, but the files.
-        let endpoints = Config::of(&self.settings).map(|config| config.endpoints);
-        let endpoints = endpoints.unwrap_or_default();
+        let endpoints = Endpoints::of(&self.settings);
         let credentials = self.credentials.clone();
         let shared = sdk_config(credentials, "us-east-1", &resolver, endpoints, plain);
         let describe_tags = DescribeTags { shared, endpoint };

@@ -8,8 +8,8 @@ use std::{
 };
 
 use super::{
-    BackendConfig, Config, Discovery, Endpoints, Fallback, Manager, Resolver, USE_DUALSTACK,
-    USE_FIPS,
+    BackendConfig, Config, Discovery, Endpoints, Fallback, Manager, Marker, Resolver,
+    USE_DUALSTACK, USE_FIPS,
     choices::{CONFLICTS, FALLBACKS, MANAGERS, OCCASIONS},
     duration, schema,
     settings::{ConfigError, Origin, Setting, Settings, Value},
@@ -95,17 +95,17 @@ impl Check<'_> {
             }
         });
         let others = others || self.settings.get("aws.endpoint").is_some();
-        let [fips, dual_stack] = [USE_FIPS, USE_DUALSTACK].map(|path| {
-            let flag = self.flag(path) == Some(true);
-            if flag && others {
+        let endpoints = Endpoints::of(self.settings);
+        for (path, is_wanted) in [(USE_FIPS, endpoints.fips), (USE_DUALSTACK, endpoints.dual_stack)]
+        {
+            if is_wanted && others {
                 let what = format!(
                     "`{path}` chooses among AWS's own endpoints, and `endpoint` names another; take one of them away"
                 );
                 self.error(path, what);
             }
-            flag
-        });
-        Endpoints { fips, dual_stack }
+        }
+        endpoints
     }
 
     fn record(
@@ -168,6 +168,15 @@ impl Check<'_> {
                 return None;
             }
         };
+        if shared
+            && matches!(
+                backends.get(&backend),
+                Some(BackendConfig::Rfc2136 { marker: Marker::Dhcid, .. })
+            )
+        {
+            let what = "a name that many hosts share is marked by TXT: give it a backend without `marker = \"dhcid\"`";
+            self.error(&path("shared"), what);
+        }
         let reverse = match self.flag(&path("reverse")) {
             Some(true) => Reverse::Always,
             Some(false) => Reverse::Never,

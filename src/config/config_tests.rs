@@ -111,6 +111,10 @@ fn what_cannot_be_is_named_with_its_place() {
         &with("shared = true\nconflict = \"suffix\""),
         "c.toml:5:1: a name that many hosts share is nobody's to take over",
     );
+    check(
+        &format!("{record}shared = true\n[backend.b]\nkind = \"rfc2136\"\nmarker = \"dhcid\"\n"),
+        "c.toml:4:1: a name that many hosts share is marked by TXT",
+    );
     check(&with("conflict = \"take\""), "c.toml:4:1: `take` is none of: refuse, take-over-if-gone");
     check(&with("backend = \"c\""), "c.toml:4:1: there is no `[backend.c]`; there are: b");
     check(&with("addresses = [\"eth0\"]"), "c.toml:4:1: `eth0` selects no address");
@@ -235,4 +239,17 @@ fn the_environment_wins_and_is_named() {
     };
     let settings = read(Some(file.path()), ipv6).unwrap();
     assert_eq!(Config::of(&settings).unwrap().metadata_endpoint, "http://[fd00:ec2::254]");
+
+    let fips = |text: &'static str| {
+        move |variable: &str| (variable == "AWS_USE_FIPS_ENDPOINT").then(|| text.to_owned())
+    };
+    file.write_all(b"\n[aws]\nuse_fips_endpoint = true\n").unwrap();
+    let wants =
+        |text| read(Some(file.path()), fips(text)).map(|settings| Endpoints::of(&settings).fips);
+    assert_eq!(
+        (wants("").unwrap(), wants("True ").unwrap(), wants("false").unwrap()),
+        (true, true, false)
+    );
+    let error = wants("1").unwrap_err()[0].to_string();
+    assert_eq!(error, "environment AWS_USE_FIPS_ENDPOINT: `1` is neither `true` nor `false`");
 }

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use self::settings::{ConfigError, Origin, Setting, Settings};
+use self::settings::{ConfigError, Origin, Setting, Settings, Value};
 use crate::core::{name::Name, naming::RecordPolicy, resolv_conf::ResolverPolicy};
 
 /// Which endpoints of AWS are called; those of the Region where nothing is said
@@ -28,6 +28,16 @@ pub struct Endpoints {
     pub fips: bool,
     /// Those that are reached by IPv6 too.
     pub dual_stack: bool,
+}
+
+impl Endpoints {
+    /// What the settings say, whole or not.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let flag =
+            |path| settings.get(path).is_some_and(|setting| setting.value == Value::Flag(true));
+        Self { fips: flag(USE_FIPS), dual_stack: flag(USE_DUALSTACK) }
+    }
 }
 
 /// What to do, and where.
@@ -268,8 +278,13 @@ pub fn read(
         [("AWS_USE_FIPS_ENDPOINT", USE_FIPS), ("AWS_USE_DUALSTACK_ENDPOINT", USE_DUALSTACK)]
     {
         if let Some(text) = environment(variable).filter(|text| !text.is_empty()) {
-            let flag = text.eq_ignore_ascii_case("true");
-            settings.set_from_environment(path, variable, flag);
+            match text.trim().to_ascii_lowercase().parse::<bool>() {
+                Ok(flag) => settings.set_from_environment(path, variable, flag),
+                Err(_) => errors.push(ConfigError {
+                    origin: Origin::Environment(variable),
+                    what: format!("`{text}` is neither `true` nor `false`"),
+                }),
+            }
         }
     }
     for backend in settings.backends() {

@@ -9,6 +9,7 @@
 //! | our marker, with or without others | `Ours`         |
 //! | another instance's marker          | `Theirs`       |
 //! | records, none of them a marker     | `Foreign`      |
+//! | a DHCID (RFC 4701), whatever else  | `Foreign`: a DHCP client's; a backend that marks by DHCID shows ours as our marker |
 //! | two owners' markers                | `Theirs`: it is disputed, so it is not ours to change |
 //! | members' markers, and no owner's   | `Shared` (see `core/membership.rs`) |
 
@@ -163,6 +164,9 @@ pub fn ownership_of<'a>(owner: &OwnerId, sets: impl IntoIterator<Item = &'a Rrse
     if sets.is_empty() {
         return Ownership::Vacant;
     }
+    if sets.iter().flat_map(|set| &set.values).any(|value| value.rtype() == RrType::Dhcid) {
+        return Ownership::Foreign;
+    }
     let is_shared = members(sets.iter().copied()).next().is_some();
     let mut found = if is_shared { Ownership::Shared } else { Ownership::Foreign };
     for marked in owners(sets) {
@@ -259,6 +263,10 @@ mod tests {
         check(&[address], Ownership::Foreign);
         check(&[spf], Ownership::Foreign);
         check(&[Rdata::Other { rtype: 15, octets: vec![0] }], Ownership::Foreign);
+        let dhcid = Rdata::Other { rtype: 49, octets: vec![0, 2, 1] };
+        let member = Member { owner: us.clone(), addresses: BTreeSet::new() }.marker();
+        check(&[us.marker(), dhcid.clone()], Ownership::Foreign);
+        check(&[member, dhcid], Ownership::Foreign);
     }
 
     #[test]

@@ -274,6 +274,10 @@ fn a_respawned_server_is_used_and_a_dead_one_is_left_within_two_probes() {
     let (until_found, _) = log.split_once("events=[ServerSilent]").expect("a probe finds it out");
     assert!(until_found.matches("begins job=Probe").count() <= 2, "{log}");
     assert!(home.uses(&home.server));
+    // Else that would find it.
+    until("the list is read anew for it", || {
+        agent.log().split_off(before).contains("ends job=List")
+    });
     second.fault(Fault::default());
     until("it is used again as soon as it answers", || home.uses(&second));
     assert!(agent.log().contains("events=[ServerBack]"), "{}", agent.log());

@@ -30,6 +30,7 @@ use crate::{
     core::{
         affinity::{Member, Nearness, Surroundings, order},
         callers::{Caller, Expectation, Ground, Sort, expect},
+        detect::Owner,
         diagnosis::{Check, Finding, Readers, Verdict},
         facts::Facts,
         gai_conf::{GAI_CONF, GaiConf},
@@ -216,6 +217,11 @@ pub(super) async fn findings(
     let Ok(InUse { readers, settings }) = in_use(known, resolvers, root).await else {
         return Vec::new();
     };
+    // Only the file itself has a place for it.
+    let has_sortlist = match resolvers.open(known.config.resolver.manager).await {
+        Ok(Some(manager)) => manager.verdict().owner == Owner::ResolvConf,
+        Ok(None) | Err(_) => true,
+    };
     let here = here(host, Some(facts));
     let sortlist = sortlist(&settings);
     let gai = GaiConf::parse(&file(root, GAI_CONF).unwrap_or_default());
@@ -233,8 +239,7 @@ pub(super) async fn findings(
             asks_resolved: readers == Readers::SystemdResolved,
         };
         let nearest = members.first().map(|member| member.nearness);
-        // Who owns the resolver may know no `sortlist`, as systemd-resolved does.
-        let follows = |caller: &Caller| *caller != Caller::Gethostbyname || !sortlist.is_empty();
+        let follows = |caller: &Caller| *caller != Caller::Gethostbyname || has_sortlist;
         let astray = FOLLOWING.into_iter().filter(follows).filter(|caller| {
             let first = expect(*caller, &ground).first;
             let is_near = |member: &&Member| Some(member.nearness) == nearest;

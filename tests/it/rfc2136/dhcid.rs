@@ -58,6 +58,7 @@ fn a_name_is_made_followed_and_withdrawn_with_its_dhcid() {
 fn a_name_with_another_clients_dhcid_is_left_alone() {
     Authority::each(|authority, key| {
         authority.add(ZONE, &format!("{NAME} 60 A 10.0.9.9"));
+        authority.add(ZONE, &format!("{NAME} 60 TXT \"tagalong-owner={US}\""));
         authority.add(ZONE, &format!("{NAME} 60 {THEIRS}"));
         let lab = Lab::new();
         publish(&lab, authority, key);
