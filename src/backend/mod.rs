@@ -87,13 +87,16 @@ pub async fn open(
     around: Surroundings<'_>,
 ) -> Result<Opened, KeyError> {
     match config {
-        BackendConfig::Rfc2136 { servers, zone_keys, marker, .. } => {
+        BackendConfig::Rfc2136 { servers, zone_keys, keytab, marker, .. } => {
             let servers = servers.clone().unwrap_or(around.discovered);
             let keys = match source {
                 Some(source) => Keys::read(source, zone_keys.clone()).await?,
                 None => Keys::none(),
             };
-            let backend = Rfc2136::new(name, servers, keys);
+            let mut backend = Rfc2136::new(name, servers, keys);
+            if let Some(keytab) = keytab {
+                backend = backend.signing_by(keytab.clone());
+            }
             Ok(Opened::Rfc2136(Arc::new(match marker {
                 Marker::Txt => backend,
                 Marker::Dhcid => backend.marking_by_dhcid(around.member),

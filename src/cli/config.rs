@@ -14,7 +14,7 @@ use super::{
 use crate::{
     backend::rfc2136::Keys,
     config::{
-        BackendConfig, Config, KeyPlace, effective,
+        BackendConfig, Config, KeyPlace, Keytab, effective,
         iam::Policy,
         settings::{ConfigError, Origin, Settings},
     },
@@ -70,7 +70,22 @@ fn iam_policy(config: &Config, partition: &str) {
 fn key_errors(settings: &Settings, config: &Config) -> Vec<ConfigError> {
     let mut errors = Vec::new();
     for (backend, config) in &config.backends {
-        let BackendConfig::Rfc2136 { keys: Some(place), zone_keys, .. } = config else { continue };
+        let BackendConfig::Rfc2136 { keys, zone_keys, keytab, .. } = config else { continue };
+        let origin_of = |word: &str| {
+            let setting = settings.get(&format!("backend.{backend}.{word}"));
+            setting.map_or(Origin::Default, |setting| setting.origin.clone())
+        };
+        if let Some(Keytab { path, .. }) = keytab {
+            let file = KeyFile::keytab(path);
+            match file.text() {
+                Ok(_) => file.exposure().iter().for_each(print::notice),
+                Err(error) => {
+                    let what = chain(&error).join(": ");
+                    errors.push(ConfigError { origin: origin_of("keytab"), what });
+                }
+            }
+        }
+        let Some(place) = keys else { continue };
         let file = match place {
             KeyPlace::File(path) => KeyFile::at(path),
             KeyPlace::Credential(name) => KeyFile::credential(name),
@@ -79,9 +94,8 @@ fn key_errors(settings: &Settings, config: &Config) -> Vec<ConfigError> {
         match file.text().and_then(|text| Keys::check(&text, zone_keys, &file.place())) {
             Ok(()) => exposure(place).iter().for_each(print::notice),
             Err(error) => {
-                let setting = settings.get(&format!("backend.{backend}.{}", place.word()));
-                let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone());
-                errors.push(ConfigError { origin, what: chain(&error).join(": ") });
+                let what = chain(&error).join(": ");
+                errors.push(ConfigError { origin: origin_of(place.word()), what });
             }
         }
     }

@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod generate;
 mod hook;
+mod kerberos;
 mod known;
 mod leases;
 mod lookup;
@@ -37,6 +38,7 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => return print::usage(&error),
     };
+    kerberos::start_over(&args);
     // A pass reports by itself; the agent has nothing but its log.
     let is_agent = matches!(args.verb, Verb::Run);
     crate::telemetry::log::install(if is_agent { "info" } else { "warn" });

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    BackendConfig, ENDPOINT_OF_EC2, KeyPlace,
+    BackendConfig, ENDPOINT_OF_EC2, KeyPlace, Keytab,
     check::Check,
     choices::{MARKERS, SHARINGS},
     settings::{Origin, Value},
@@ -23,6 +23,8 @@ impl Check<'_> {
                 "key_parameter",
                 "key_secret",
                 "zone_keys",
+                "keytab",
+                "principal",
                 "marker",
             ],
             Some(other) => {
@@ -85,8 +87,40 @@ impl Check<'_> {
                 "`zone_keys` chooses among keys, and there are none; write `key_file` or its like";
             self.error(&path("zone_keys"), what);
         }
+        let keytab = self.keytab(name, keys.as_ref());
         let marker = self.one_of(&path("marker"), MARKERS).unwrap_or_default();
-        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, marker, endpoint })
+        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, keytab, marker, endpoint })
+    }
+
+    fn keytab(&mut self, name: &str, keys: Option<&KeyPlace>) -> Option<Keytab> {
+        let path = format!("backend.{name}.keytab");
+        let of_principal = format!("backend.{name}.principal");
+        let principal = self.text(&of_principal);
+        let Some(keytab) = self.text(&path) else {
+            if principal.is_some() {
+                let what = "it chooses from a keytab, and there is none; write `keytab`";
+                self.error(&of_principal, what);
+            }
+            return None;
+        };
+        if let Some(place) = keys {
+            let what = format!("`{}` is there too; keep one of them", place.word());
+            self.error(&path, what);
+        }
+        let setting = self.settings.get(&path);
+        if setting.is_some_and(|setting| matches!(setting.origin, Origin::Tag(_))) {
+            let what = "the Kerberos library wants it before any tag is read; name it in a file";
+            self.error(&path, what);
+        }
+        if !keytab.starts_with('/') {
+            self.error(&path, format!("`{keytab}` is no absolute path"));
+        }
+        if !cfg!(feature = "gssapi") {
+            let what = "this tagalong is built without Kerberos; take the package for your distribution in place of the static program, or build it with \
+                        `--features gssapi`";
+            self.error(&path, what);
+        }
+        Some(Keytab { path: keytab.into(), principal })
     }
 
     /// Whether the environment says of EC2 alone where it is.

@@ -48,6 +48,7 @@ impl Check<'_> {
             .into_iter()
             .filter_map(|name| Some((name.clone(), self.backend(&name)?)))
             .collect();
+        self.one_keytab(&backends);
         let records = (0..self.settings.records())
             .filter_map(|index| self.record(index, &backends))
             .collect();
@@ -85,6 +86,22 @@ impl Check<'_> {
             },
             look: self.pause("metadata.refresh"),
             withdraw: self.each_of("lifecycle.withdraw", OCCASIONS),
+        }
+    }
+
+    /// The Kerberos library knows one keytab for a process.
+    fn one_keytab(&mut self, backends: &BTreeMap<String, BackendConfig>) {
+        let mut keytabs = backends.iter().filter_map(|(name, backend)| match backend {
+            BackendConfig::Rfc2136 { keytab: Some(keytab), .. } => Some((name, &keytab.path)),
+            _ => None,
+        });
+        let Some((first, path)) = keytabs.next() else { return };
+        for (name, other) in keytabs.filter(|(_, other)| *other != path) {
+            let what = format!(
+                "`{}` is not that of backend `{first}`: there is one keytab for a host; merge them with `ktutil`, and tell the backends' principals apart",
+                other.display()
+            );
+            self.error(&format!("backend.{name}.keytab"), what);
         }
     }
 

@@ -87,6 +87,8 @@ pub enum BackendConfig {
         keys: Option<KeyPlace>,
         /// The key's name for a zone and what is below it.
         zone_keys: BTreeMap<Name, Name>,
+        /// The machine's Kerberos credentials that sign updates in their place.
+        keytab: Option<Keytab>,
         /// What marks names as ours.
         marker: Marker,
         /// The endpoint in place of AWS, for keys that AWS keeps.
@@ -101,6 +103,15 @@ pub enum BackendConfig {
         /// How names that hosts share are written.
         sharing: Sharing,
     },
+}
+
+/// Kerberos credentials of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keytab {
+    /// The file.
+    pub path: PathBuf,
+    /// Who we are; `None` for the first principal in it.
+    pub principal: Option<String>,
 }
 
 /// Where TSIG keys are kept.

@@ -181,6 +181,19 @@ pub const KEYS: &[Key] = &[
         "[]",
         "rfc2136: `\"ZONE KEY\"`: the key that signs what is about the zone and the names below it",
     ),
+    unset(
+        "backend.*.keytab",
+        Form::Text,
+        "\"/etc/krb5.keytab\"",
+        "rfc2136: the Kerberos credentials that sign updates in place of a key (GSS-TSIG, RFC 3645), for BIND with `tkey-gssapi-keytab` and for Active \
+         Directory; needs a tagalong with the cargo feature `gssapi`. The same for all backends, and not from a tag",
+    ),
+    unset(
+        "backend.*.principal",
+        Form::Text,
+        "\"HOST-A$@CORP.TEST\"",
+        "rfc2136: who of the keytab this host is; unset: the first one. In Active Directory only `HOST$` gets tickets, not `host/NAME`",
+    ),
     key(
         "backend.*.marker",
         Form::Text,

@@ -38,6 +38,12 @@ impl KeyFile {
         Self { path: directory.join(name), place }
     }
 
+    /// The Kerberos keytab at `path`.
+    #[must_use]
+    pub fn keytab(path: &Path) -> Self {
+        Self { path: path.to_path_buf(), place: format!("keytab {}", path.display()) }
+    }
+
     /// Reads it.
     ///
     /// # Errors

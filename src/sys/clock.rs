@@ -27,8 +27,14 @@ pub fn now() -> u64 {
 /// A random number from 0 to 1.
 #[must_use]
 pub fn jitter() -> f64 {
+    f64::from(random()) / f64::from(u32::MAX)
+}
+
+/// A random number.
+#[must_use]
+pub fn random() -> u32 {
     let mut octets = [0; 4];
     // Without randomness hosts retry in step; that is slow, and not wrong.
     let _ = rustix::rand::getrandom(&mut octets, rustix::rand::GetRandomFlags::empty());
-    f64::from(u32::from_ne_bytes(octets)) / f64::from(u32::MAX)
+    u32::from_ne_bytes(octets)
 }

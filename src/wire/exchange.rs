@@ -79,15 +79,8 @@ pub enum ExchangeError {
     },
 }
 
-fn claim(error: Option<TsigError>) -> String {
-    match error {
-        None => String::new(),
-        Some(TsigError::BadSig) => " (BADSIG)".to_owned(),
-        Some(TsigError::BadKey) => " (BADKEY)".to_owned(),
-        Some(TsigError::BadTime) => " (BADTIME)".to_owned(),
-        Some(TsigError::BadTrunc) => " (BADTRUNC)".to_owned(),
-        Some(TsigError::Other(code)) => format!(" (TSIG error {code})"),
-    }
+pub(super) fn claim(error: Option<TsigError>) -> String {
+    error.map_or_else(String::new, |error| format!(" ({error})"))
 }
 
 /// Who is asked, how it is signed, and how long it may take.

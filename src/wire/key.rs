@@ -1,4 +1,5 @@
-//! TSIG keys as `tsig-keygen` writes them, and the MACs that they make (RFC 8945 section 6).
+//! TSIG keys and the MACs that they make: shared secrets as `tsig-keygen` writes them (RFC 8945 section 6), and what was agreed
+//! on with a server by Kerberos (RFC 3645).
 //!
 //! The DNS crate knows three of the algorithms; BIND takes six, so the MAC is `RustCrypto`'s HMAC.
 
@@ -8,6 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit, Mac};
 use zeroize::Zeroizing;
 
+use super::gss::Context;
 use crate::core::name::Name;
 
 /// An HMAC algorithm of RFC 8945 section 6.
@@ -43,7 +45,7 @@ impl Algorithm {
     }
 
     /// The algorithm's name on the wire.
-    pub(super) const fn domain(self) -> &'static str {
+    const fn domain(self) -> &'static str {
         match self {
             Self::Md5 => "hmac-md5.sig-alg.reg.int.",
             other => other.word(),
@@ -70,23 +72,23 @@ impl Algorithm {
     }
 }
 
-impl fmt::Display for Algorithm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
-    }
-}
-
-/// A shared secret with its name and algorithm. Its secret is wiped from memory when it goes, and is never printed.
+/// A key and its name. A secret is wiped from memory when it goes, and is never printed.
 #[derive(Clone)]
 pub struct TsigKey {
     name: Name,
-    algorithm: Algorithm,
-    secret: Zeroizing<Vec<u8>>,
+    maker: Maker,
+}
+
+/// What makes the MACs.
+#[derive(Clone)]
+enum Maker {
+    Secret(Algorithm, Zeroizing<Vec<u8>>),
+    Context(Context),
 }
 
 impl fmt::Debug for TsigKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TsigKey({} {} [secret])", self.name, self.algorithm)
+        write!(f, "TsigKey({} {} [secret])", self.name, self.algorithm())
     }
 }
 
@@ -197,10 +199,10 @@ fn key_statement<'a>(
         algorithm: algorithm.to_owned(),
     })?;
     let secret = STANDARD.decode(secret.ok_or_else(|| missing("secret"))?);
+    let secret = secret.map_err(|_| KeyTextError::BadSecret(name.to_owned()))?;
     Ok(TsigKey {
         name: name.parse().map_err(|_| KeyTextError::BadName(name.to_owned()))?,
-        algorithm,
-        secret: Zeroizing::new(secret.map_err(|_| KeyTextError::BadSecret(name.to_owned()))?),
+        maker: Maker::Secret(algorithm, Zeroizing::new(secret)),
     })
 }
 
@@ -243,17 +245,70 @@ impl TsigKey {
         &self.name
     }
 
-    /// The key's algorithm.
+    /// The key's algorithm, as named.conf's syntax has it.
     #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    pub fn algorithm(&self) -> &'static str {
+        match &self.maker {
+            Maker::Secret(algorithm, _) => algorithm.word(),
+            Maker::Context(_) => "gss-tsig",
+        }
+    }
+
+    /// Who we are to the server by Kerberos; `None` for a shared secret.
+    #[must_use]
+    pub fn principal(&self) -> Option<String> {
+        match &self.maker {
+            Maker::Secret(..) => None,
+            Maker::Context(context) => context.principal(),
+        }
+    }
+
+    /// The key of a security context.
+    pub(super) fn of_context(name: Name, context: Context) -> Self {
+        Self { name, maker: Maker::Context(context) }
+    }
+
+    /// Whether Kerberos made it.
+    pub(super) fn is_of_context(&self) -> bool {
+        matches!(self.maker, Maker::Context(_))
+    }
+
+    /// The algorithm's name on the wire.
+    pub(super) fn algorithm_domain(&self) -> &'static str {
+        match &self.maker {
+            Maker::Secret(algorithm, _) => algorithm.domain(),
+            Maker::Context(_) => GSS_TSIG,
+        }
     }
 
     /// The MAC over the parts, one after the other.
     pub(super) fn mac(&self, parts: &[&[u8]]) -> Vec<u8> {
-        self.algorithm.mac(&self.secret, parts)
+        match &self.maker {
+            Maker::Secret(algorithm, secret) => algorithm.mac(secret, parts),
+            Maker::Context(context) => context.mic(&parts.concat()),
+        }
+    }
+
+    /// Whether a MAC is the other side's, over the parts one after the other.
+    pub(super) fn is_mac(&self, parts: &[&[u8]], given: &[u8]) -> bool {
+        match &self.maker {
+            Maker::Secret(algorithm, secret) => is_same(&algorithm.mac(secret, parts), given),
+            Maker::Context(context) => context.is_mic(&parts.concat(), given),
+        }
     }
 }
+
+/// Whether a MAC is ours: in constant time, and cut short only as far as RFC 8945 section 5.2.2.1 lets it.
+fn is_same(expected: &[u8], given: &[u8]) -> bool {
+    let shortest = (expected.len() / 2).max(10);
+    if given.len() < shortest || given.len() > expected.len() {
+        return false;
+    }
+    expected.iter().zip(given).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
+}
+
+/// The algorithm of Kerberos (RFC 3645 section 5).
+pub(super) const GSS_TSIG: &str = "gss-tsig.";
 
 #[cfg(test)]
 mod tests {
@@ -270,17 +325,17 @@ mod tests {
             "# a comment\nkey \"Host-A.\" { // another\n\talgorithm hmac-sha512;\n\tsecret \"c2VjcmV0\"; /* ; */\n};\n",
         );
         assert_eq!(key.name().to_string(), "host-a.");
-        assert_eq!(key.algorithm(), Algorithm::Sha512);
-        assert_eq!(*key.secret, b"secret".to_vec());
+        assert_eq!(key.algorithm(), "hmac-sha512");
+        assert!(matches!(&key.maker, Maker::Secret(_, secret) if **secret == b"secret"));
         assert_eq!(format!("{key:?}"), "TsigKey(host-a. hmac-sha512 [secret])");
         let unquoted = only("key k {secret c2VjcmV0; algorithm HMAC-MD5.SIG-ALG.REG.INT.;};");
-        assert_eq!(unquoted.algorithm(), Algorithm::Md5);
+        assert_eq!(unquoted.algorithm(), "hmac-md5");
         let several = "key b {secret c2VjcmV0; algorithm hmac-sha1;}; key a {secret YQ==; algorithm hmac-sha256;};";
         let several: Keyring = several.parse().unwrap();
         let names = several.iter().map(|key| key.name().to_string()).collect::<Vec<_>>();
         assert_eq!(names, ["b.", "a."]);
         let found = several.get(&"A".parse().unwrap()).unwrap();
-        assert_eq!(found.algorithm(), Algorithm::Sha256);
+        assert_eq!(found.algorithm(), "hmac-sha256");
         assert!(several.get(&"c".parse().unwrap()).is_none());
     }
 
@@ -300,5 +355,15 @@ mod tests {
         check("key \"k\" { algorithm hmac-sha256; secret c2Vj cmV0; };", "cannot be read near `k`");
         let one = "key \"k\" { algorithm hmac-sha256; secret \"c2VjcmV0\"; };";
         check(&format!("{one}{one}"), "two `key` statements for `k.`");
+    }
+
+    #[test]
+    fn a_mac_may_be_cut_to_half_and_no_further() {
+        assert!(is_same(&[7; 32], &[7; 32]));
+        assert!(is_same(&[7; 32], &[7; 16]));
+        assert!(!is_same(&[7; 32], &[7; 15]));
+        assert!(!is_same(&[7; 16], &[7; 9]), "never under ten octets");
+        assert!(!is_same(&[7; 32], &[8; 32]));
+        assert!(!is_same(&[7; 16], &[7; 17]));
     }
 }

@@ -236,6 +236,25 @@ pub fn update(
     finish(message)
 }
 
+/// A query for the TKEY record `name`, which has one of our own with it (RFC 3645 section 4.1.1).
+///
+/// # Errors
+/// The name cannot be encoded.
+pub fn key_query(name: &Name, key: Vec<u8>) -> Result<Request, MessageError> {
+    let mut message = Message::query();
+    message.metadata.recursion_desired = false;
+    let mut question = Query::query(to_wire(name)?, RecordType::from(TKEY));
+    question.set_query_class(DNSClass::ANY);
+    message.add_query(question);
+    let mut own = record(name, 0, &Rdata::Other { rtype: TKEY, octets: key })?;
+    own.dns_class = DNSClass::ANY;
+    message.add_additional(own);
+    Ok(Request { id: message.metadata.id, octets: message.to_vec().map_err(MessageError::of)? })
+}
+
+/// The type of records that keys are agreed on with (RFC 2930 section 2).
+pub const TKEY: u16 = 249;
+
 /// Reads an answer, without its signature (`tsig::verify` takes that off).
 ///
 /// # Errors

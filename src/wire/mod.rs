@@ -4,7 +4,9 @@
 
 pub mod dhcid;
 pub mod exchange;
+pub mod gss;
 pub mod key;
 pub mod message;
+pub mod tkey;
 pub mod transfer;
 pub mod tsig;

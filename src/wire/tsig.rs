@@ -1,5 +1,7 @@
 //! Transaction signatures on raw octets: signing requests, verifying answers (RFC 8945).
 
+use std::fmt;
+
 use super::key::TsigKey;
 use crate::core::name::Name;
 
@@ -39,6 +41,18 @@ pub enum TsigError {
     Other(u16),
 }
 
+impl fmt::Display for TsigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadSig => f.write_str("BADSIG"),
+            Self::BadKey => f.write_str("BADKEY"),
+            Self::BadTime => f.write_str("BADTIME"),
+            Self::BadTrunc => f.write_str("BADTRUNC"),
+            Self::Other(code) => write!(f, "TSIG error {code}"),
+        }
+    }
+}
+
 impl From<u16> for TsigError {
     fn from(code: u16) -> Self {
         match code {
@@ -63,7 +77,7 @@ impl TsigKey {
         let variables = self.variables(&timers, 0, &[]);
         let mac = self.mac(&[message, &variables]);
         let rdata = [
-            wire_name(self.algorithm().domain()),
+            wire_name(self.algorithm_domain()),
             timers,
             length16(&mac),
             mac.clone(),
@@ -128,7 +142,7 @@ impl TsigKey {
         let claim = (tsig.error != 0).then(|| TsigError::from(tsig.error));
         let unverified = Verdict::Unverified { error: claim };
         let same_key = tsig.key == wire_labels(self.name())
-            && tsig.algorithm == wire_name(self.algorithm().domain());
+            && tsig.algorithm == wire_name(self.algorithm_domain());
         if !same_key || tsig.mac.is_empty() {
             return (bare, unverified, nothing);
         }
@@ -145,8 +159,15 @@ impl TsigKey {
         };
         let unsigned = unsigned.unwrap_or_default();
         let prior = length16(&request.0);
-        let expected = self.mac(&[&prior, &request.0, unsigned, &covered, &variables]);
-        if !is_same_mac(&expected, &tsig.mac) {
+        let (standard, without_length) = (
+            [&prior, &request.0, unsigned, &covered, &variables],
+            [[].as_slice(), &request.0, unsigned, &covered, &variables],
+        );
+        // Samba's own DNS server (dns_crypto.c) leaves out the length of the request's MAC, which says as much, since all that
+        // Kerberos makes are of one length; BIND's clients take its answers for forged.
+        let is_good = self.is_mac(&standard, &tsig.mac)
+            || (self.is_of_context() && self.is_mac(&without_length, &tsig.mac));
+        if !is_good {
             return (bare, unverified, nothing);
         }
         if claim == Some(TsigError::BadTime) {
@@ -164,7 +185,7 @@ impl TsigKey {
         [
             wire_labels(self.name()),
             vec![0, 255, 0, 0, 0, 0],
-            wire_name(self.algorithm().domain()),
+            wire_name(self.algorithm_domain()),
             timers.to_vec(),
             error.to_be_bytes().to_vec(),
             length16(other),
@@ -172,15 +193,6 @@ impl TsigKey {
         ]
         .concat()
     }
-}
-
-/// Whether a MAC is ours: in constant time, and cut short only as far as RFC 8945 section 5.2.2.1 lets it.
-fn is_same_mac(expected: &[u8], given: &[u8]) -> bool {
-    let shortest = (expected.len() / 2).max(10);
-    if given.len() < shortest || given.len() > expected.len() {
-        return false;
-    }
-    expected.iter().zip(given).fold(0, |difference, (one, other)| difference | (one ^ other)) == 0
 }
 
 /// The TSIG record at the end of a message.
@@ -306,7 +318,7 @@ pub(super) fn wire_labels(name: &Name) -> Vec<u8> {
     labels.chain([0]).collect()
 }
 
-fn wire_name(text: &str) -> Vec<u8> {
+pub(super) fn wire_name(text: &str) -> Vec<u8> {
     text.parse().map(|name| wire_labels(&name)).unwrap_or_default()
 }
 
@@ -354,7 +366,7 @@ mod tests {
         let mac = key.mac(&[&length16(&request.0), &request.0, &query.octets, &variables]);
         let id = query.octets[..2].to_vec();
         let rdata = [
-            wire_name(key.algorithm().domain()),
+            wire_name(key.algorithm_domain()),
             timers,
             length16(&mac),
             mac,
@@ -416,16 +428,6 @@ mod tests {
             key.verify(&claim, &request, 1000).1,
             Verdict::Unverified { error: Some(TsigError::BadKey) }
         );
-    }
-
-    #[test]
-    fn a_mac_may_be_cut_to_half_and_no_further() {
-        assert!(is_same_mac(&[7; 32], &[7; 32]));
-        assert!(is_same_mac(&[7; 32], &[7; 16]));
-        assert!(!is_same_mac(&[7; 32], &[7; 15]));
-        assert!(!is_same_mac(&[7; 16], &[7; 9]), "never under ten octets");
-        assert!(!is_same_mac(&[7; 32], &[8; 32]));
-        assert!(!is_same_mac(&[7; 16], &[7; 17]));
     }
 
     #[test]

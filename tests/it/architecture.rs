@@ -20,6 +20,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "sha1",
             "sha2",
             "base64",
+            "libgssapi",
             "zeroize",
             "thiserror",
             "tokio",
@@ -119,6 +120,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
 /// Crates that only these files may name.
 const CONFINED: &[(&str, &[&str])] = &[
     ("hickory_proto", &["wire/message.rs"]),
+    ("libgssapi", &["wire/gss.rs"]),
     (
         "aws_sdk_route53",
         &[

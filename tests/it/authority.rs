@@ -121,12 +121,18 @@ pub(crate) struct Named {
 impl Named {
     /// A primary of `zones` at 127.0.0.1; `key` may change what their policies say, and a key of its own anything.
     pub(crate) fn primary(zones: &[ZoneFile], key: &str) -> Self {
-        Self::start(|| free_port(Ipv4Addr::LOCALHOST.into()), || statements(zones, key), zones)
+        Self::primary_with("", zones, key)
+    }
+
+    /// The same with more options.
+    pub(crate) fn primary_with(options: &str, zones: &[ZoneFile], key: &str) -> Self {
+        let addr = || free_port(Ipv4Addr::LOCALHOST.into());
+        Self::start(addr, options, || statements(zones, key), zones)
     }
 
     /// As [`primary`](Self::primary), at another address.
     pub(crate) fn primary_at(addr: SocketAddr, zones: &[ZoneFile], key: &str) -> Self {
-        Self::start(|| addr, || statements(zones, key), zones)
+        Self::start(|| addr, "", || statements(zones, key), zones)
     }
 
     /// A secondary of `zones` at 127.0.0.1, on the port of `primary`.
@@ -141,7 +147,7 @@ impl Named {
             text
         });
         let addr = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), primary.port());
-        Self::start(|| addr, || secondaries.clone(), &[])
+        Self::start(|| addr, "", || secondaries.clone(), &[])
     }
 
     /// A cache at `addr` that has everything from `upstream`, and knows `key`.
@@ -161,6 +167,7 @@ impl Named {
 
     fn start(
         addr: impl Fn() -> SocketAddr,
+        options: &str,
         statements: impl Fn() -> String,
         zones: &[ZoneFile],
     ) -> Self {
@@ -174,8 +181,9 @@ impl Named {
         }
         let (process, addr) = Process::start(dir.path(), || {
             let addr = addr();
-            fs::write(dir.path().join("named.conf"), named_conf(addr, dir.path(), &statements()))
-                .unwrap();
+            let conf = named_conf(addr, dir.path(), &statements());
+            let conf = conf.replacen("options {", &format!("options {{ {options}"), 1);
+            fs::write(dir.path().join("named.conf"), conf).unwrap();
             addr
         });
         Self { addr, _process: process, dir }

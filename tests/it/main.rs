@@ -23,6 +23,7 @@ mod golden;
 mod hooks;
 mod iam;
 mod imds;
+mod kerberos;
 mod keys;
 mod localstack;
 mod names;

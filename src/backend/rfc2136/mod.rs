@@ -6,6 +6,7 @@
 
 mod copies;
 mod dhcid;
+mod kerberos;
 mod keys;
 mod lower;
 mod observe;
@@ -24,7 +25,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
 pub use self::{copies::ZoneCopy, keys::Keys, observe::Place};
-use self::{dhcid::Marks, keys::InUse, observe::Seen, refusal::answered};
+use self::{dhcid::Marks, kerberos::Kerberos, keys::InUse, observe::Seen, refusal::answered};
 use crate::{
     core::{
         name::Name,
@@ -46,6 +47,8 @@ pub struct Rfc2136 {
     name: String,
     servers: Vec<SocketAddr>,
     keys: Keys,
+    /// What signs updates in their place.
+    kerberos: Option<Kerberos>,
     /// Where names are marked by DHCID.
     marks: Option<Marks>,
     zones: Mutex<BTreeMap<Name, Home>>,
@@ -79,7 +82,7 @@ impl Rfc2136 {
     pub fn new(name: &str, servers: Vec<SocketAddr>, keys: Keys) -> Self {
         let name = name.to_owned();
         let (zones, primaries, vouched, in_use) = Default::default();
-        Self { name, servers, keys, marks: None, zones, primaries, vouched, in_use }
+        Self { name, servers, keys, kerberos: None, marks: None, zones, primaries, vouched, in_use }
     }
 
     fn home(&self, zone: &Name) -> Option<Home> {
@@ -201,18 +204,33 @@ impl Rfc2136 {
         let unencodable =
             |error| BackendError::Failed { action: "encoding the update", source: Box::new(error) };
         let request = update(&change.zone, &prerequisites, &updates).map_err(unencodable)?;
+        if let Some(kerberos) = &self.kerberos {
+            let change = marked.as_ref().unwrap_or(change);
+            return self.send_by(kerberos, server, &request, change).await;
+        }
         let zone = &change.zone;
         let keys = self.keys.in_use();
         let answer = peer(server, keys.of(zone)).ask(&request).await;
         let answer = answer
             .map_err(|error| self.situation(error, keys.of(zone), zone, update_by(&keys, zone)))?;
-        match answer.rcode {
+        self.outcome(server, answer.rcode, change, update_by(&keys, zone))
+    }
+
+    /// What the answer to an update says.
+    fn outcome(
+        &self,
+        server: SocketAddr,
+        rcode: Rcode,
+        change: &ZoneChange,
+        operation: &'static str,
+    ) -> Result<(), BackendError> {
+        match rcode {
             Rcode::NOERROR => Ok(()),
             Rcode::YXDOMAIN | Rcode::YXRRSET | Rcode::NXRRSET | Rcode::NXDOMAIN => {
                 self.note_in_use(&change.guards);
-                Err(BackendError::Conflict { zone: zone.clone() })
+                Err(BackendError::Conflict { zone: change.zone.clone() })
             }
-            rcode => Err(answered(server, rcode, zone, update_by(&keys, zone))),
+            rcode => Err(answered(server, rcode, &change.zone, operation)),
         }
     }
 }
@@ -278,6 +296,7 @@ impl Rfc2136 {
                     | BackendError::NotAuth { .. }
                     | BackendError::Answered { .. }
                     | BackendError::NoAnswer { .. }
+                    | BackendError::TicketRefused { .. }
             )
         };
         let mut told = match self.send(home.server, change).await {
@@ -334,7 +353,9 @@ impl Backend for Rfc2136 {
     fn place(&self) -> String {
         let servers = self.servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let keys = self.keys.in_use().names();
-        if keys.is_empty() {
+        if let Some(Kerberos { keytab, .. }) = &self.kerberos {
+            format!("{servers} (GSS-TSIG, keytab {})", keytab.path.display())
+        } else if keys.is_empty() {
             format!("{servers} (unsigned)")
         } else {
             let names = keys.iter().filter_map(|key| key.split(' ').next()).collect::<Vec<_>>();

@@ -19,7 +19,7 @@ impl Rfc2136 {
         zone: &Name,
         operation: &'static str,
     ) -> BackendError {
-        let key = key.map(|key| (key.name().clone(), key.algorithm().to_string()));
+        let key = key.map(|key| (key.name().clone(), key.algorithm().to_owned()));
         match (error, key) {
             // Knot, of a key that may not: it has answered under that very key.
             (

@@ -100,6 +100,7 @@ async fn of_backend(
     match whole {
         Ok(Ok(observed)) => {
             findings.extend(zones(&opened, name, &observed, deadline).await);
+            findings.extend(agreements(&opened, &observed, deadline).await);
             if let (Some(facts), true) = (&known.facts, wishes.failures.is_empty()) {
                 let owner = OwnerId::of(&facts.identity);
                 findings.extend(names_found(&plan(&owner, desired, &retired, &observed)));
@@ -167,12 +168,34 @@ fn verified(backend: &Rfc2136, server: SocketAddr) -> Option<Finding> {
     )
 }
 
+/// Whether Kerberos opens each zone's primary, where it signs updates.
+async fn agreements(opened: &Opened, observed: &Observed, deadline: Instant) -> Vec<Finding> {
+    let Opened::Rfc2136(backend) = opened else { return Vec::new() };
+    let mut findings = Vec::new();
+    for zone in observed.zones.values().collect::<BTreeSet<_>>() {
+        match timeout_at(deadline, backend.agreement(zone)).await {
+            Ok(None) => {}
+            Ok(Some(Ok(told))) => findings.push(Finding::fine(Check::Tsig, told)),
+            Ok(Some(Err(error))) => {
+                findings.push(failed(Check::Tsig, Verdict::Wrong, &Failure::of(&error)));
+            }
+            Err(_) => {
+                let place = opened.port().place();
+                findings.push(failed(Check::Tsig, Verdict::Wrong, &out_of_time(&place)));
+            }
+        }
+    }
+    findings
+}
+
 /// What an error is about.
 fn check_of(error: &BackendError) -> Check {
     match error {
         BackendError::BadKey { .. }
         | BackendError::BadSignature { .. }
-        | BackendError::BadTime { .. } => Check::Tsig,
+        | BackendError::BadTime { .. }
+        | BackendError::NoTicket { .. }
+        | BackendError::TicketRefused { .. } => Check::Tsig,
         _ => Check::Zone,
     }
 }

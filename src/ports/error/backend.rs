@@ -64,6 +64,26 @@ pub enum BackendError {
         /// The server's clock less ours, in seconds.
         skew: i64,
     },
+    /// The machine's keytab gives no ticket for the server.
+    #[error("Kerberos gives no ticket for {service} by the keytab {keytab}")]
+    NoTicket {
+        /// The server's principal: `DNS/ns1.corp.internal`.
+        service: String,
+        /// The keytab.
+        keytab: String,
+        /// What the library says.
+        source: Source,
+    },
+    /// The server does not take the ticket.
+    #[error("{server} does not take a Kerberos ticket for {service}")]
+    TicketRefused {
+        /// The server.
+        server: SocketAddr,
+        /// Who the ticket is for.
+        service: String,
+        /// What it says.
+        source: Source,
+    },
     /// The server's policy forbids it.
     #[error("{server} refused the {operation} of {zone} (REFUSED)")]
     Refused {
@@ -152,6 +172,10 @@ impl Situation for BackendError {
             | Self::Failed { .. }
             | Self::NoServers { .. }
             | Self::ZoneUnknown { .. } => Disposition::Retry { after: Duration::from_millis(500) },
+            // The machine, or the DNS server, may not have joined its realm yet.
+            Self::NoTicket { .. } | Self::TicketRefused { .. } => {
+                Disposition::Retry { after: Duration::from_secs(2) }
+            }
             Self::Throttled { .. } => Disposition::Ease { after: Duration::from_secs(1) },
             // A server that has just started, or that lost its own upstream.
             Self::Answered { rcode, .. } if rcode == "SERVFAIL" => {
@@ -192,6 +216,17 @@ impl Situation for BackendError {
                 "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; on Knot \
                  an `acl` of the key with `action: update` and all of these types, on PowerDNS `pdnsutil set-meta {zone} \
                  TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker (DHCID does with `marker = \"dhcid\"`)"
+            ),
+            Self::NoTicket { service, keytab, .. } => format!(
+                "see `klist -k {keytab}`, and `kinit -k -t {keytab} PRINCIPAL` followed by `kvno {service}`: the keytab's principal must be one that gets tickets (`principal` \
+                 chooses it; in Active Directory HOST$), and {service} must exist, by the name that the zone's SOA has for its primary"
+            ),
+            Self::TicketRefused { service, .. } => format!(
+                "the DNS server needs the key of {service}: on BIND `tkey-gssapi-keytab`, readable by named and of the present version (`kvno {service}`)"
+            ),
+            Self::Refused { operation: "Kerberos update", zone, .. } => format!(
+                "on BIND the zone needs `update-policy {{ grant REALM krb5-self . A AAAA TXT; }};` for {zone} (`ms-self` for principals such as HOST$), and a zone of PTR records \
+                 `krb5-subdomain-self-rhs`; in Active Directory and Samba the name belongs to another account"
             ),
             Self::Refused { operation: "unsigned update", .. } => {
                 "nobody signed it: set `key_file` of the backend, as the server's policy wants it".to_owned()
