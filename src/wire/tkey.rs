@@ -52,7 +52,7 @@ impl Peer<'_> {
     ) -> Result<TsigKey, TkeyError> {
         let unreadable =
             |source| TkeyError::Exchange(ExchangeError::Malformed { server: self.server, source });
-        let name = host.child(&format!("{unique:08x}.sig")).unwrap_or_else(|_| host.clone());
+        let name = host.child(&format!("sig-{unique:08x}")).unwrap_or_else(|_| host.clone());
         let (server, us) = (host.clone(), principal.map(str::to_owned));
         // One that hangs is left behind: it ends by itself, or with the process.
         let begun = spawn_blocking(move || Context::begin(&server, us.as_deref()));

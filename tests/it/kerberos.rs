@@ -4,9 +4,11 @@
 #[cfg(feature = "gssapi")]
 mod with {
     use std::{
-        net::{Ipv4Addr, SocketAddr, TcpStream},
+        io::{Read as _, Write as _},
+        net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket},
         path::PathBuf,
         process::{Child, Command, Stdio},
+        thread,
     };
 
     use tempfile::TempDir;
@@ -66,7 +68,8 @@ mod with {
             keytab("dns.keytab", &["DNS/ns1.example"]);
             keytab("other.keytab", &["DNS/ns2.example"]);
             keytab("host.keytab", &["host/web-1.corp.internal", "host/web-2.corp.internal"]);
-            let kdc = command("krb5kdc").args(["-n", "-r", "LAB.TEST"]).spawn();
+            let kdc =
+                command("krb5kdc").args(["-n", "-r", "LAB.TEST"]).stderr(Stdio::null()).spawn();
             let mut kdc = kdc.unwrap_or_else(|error| missing("krb5kdc", &error));
             until("the Kerberos server listens", || {
                 assert!(kdc.try_wait().unwrap().is_none(), "krb5kdc has ended");
@@ -218,6 +221,67 @@ mod with {
         let _ = realm.kdc.wait();
         // What is as it should be needs no ticket.
         realm.tagalong(&lab, ONCE).expect_code(0).prints(&["unchanged"]);
+    }
+
+    /// Stands before `server`, and turns its refusals of updates into the opposite.
+    fn liar_before(server: SocketAddr) -> SocketAddr {
+        let addr = free_port(Ipv4Addr::LOCALHOST.into());
+        let (udp, tcp) = (UdpSocket::bind(addr).unwrap(), TcpListener::bind(addr).unwrap());
+        thread::spawn(move || {
+            let upstream = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let mut buffer = [0; 4096];
+            while let Ok((length, client)) = udp.recv_from(&mut buffer) {
+                upstream.send_to(&buffer[..length], server).unwrap();
+                let length = upstream.recv(&mut buffer).unwrap();
+                udp.send_to(&buffer[..length], client).unwrap();
+            }
+        });
+        thread::spawn(move || {
+            for client in tcp.incoming().map_while(Result::ok) {
+                let upstream = TcpStream::connect(server).unwrap();
+                relay(client.try_clone().unwrap(), upstream.try_clone().unwrap(), |_| {});
+                relay(upstream, client, |message| {
+                    let is_update = message[2] >> 3 & 15 == 5;
+                    if is_update && message[3] & 15 == 5 {
+                        message[3] &= 0xf0;
+                    }
+                });
+            }
+        });
+        addr
+    }
+
+    /// Hands on messages, each as `change` leaves it.
+    fn relay(mut from: TcpStream, mut to: TcpStream, change: impl Fn(&mut [u8]) + Send + 'static) {
+        thread::spawn(move || {
+            let mut length = [0; 2];
+            while from.read_exact(&mut length).is_ok() {
+                let mut message = vec![0; usize::from(u16::from_be_bytes(length))];
+                if from.read_exact(&mut message).is_err() {
+                    break;
+                }
+                change(&mut message);
+                if to.write_all(&[&length, message.as_slice()].concat()).is_err() {
+                    break;
+                }
+            }
+            let _ = to.shutdown(Shutdown::Write);
+        });
+    }
+
+    #[test]
+    fn an_answer_that_was_changed_on_its_way_is_not_believed() {
+        let realm = Realm::start();
+        let named = realm.named("dns.keytab");
+        let liar = liar_before(named.addr);
+        let lab = Lab::new();
+        realm.publish_as(&lab, liar, "", "web-2");
+        let run = realm.tagalong(&lab, BRIEFLY).expect_code(1);
+        run.says(&["answered NOERROR, without a signature that verifies"]);
+        // One that is true passes.
+        realm.publish(&lab, liar, "");
+        realm.tagalong(&lab, ONCE).expect_code(0);
+        assert_eq!(dig(named.addr, NAME, "A"), ["10.0.1.23"]);
     }
 
     #[test]

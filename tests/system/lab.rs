@@ -82,7 +82,7 @@ impl Namespace {
         &self.0
     }
 
-    fn ip(&self, arguments: &[&str]) {
+    pub(crate) fn ip(&self, arguments: &[&str]) {
         ip(&[&["-n", &self.0], arguments].concat());
     }
 

@@ -23,4 +23,6 @@ mod lookups;
 mod machine;
 mod outage_of_2015;
 mod owners;
+#[cfg(feature = "gssapi")]
+mod samba;
 mod servers;
