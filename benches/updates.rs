@@ -124,7 +124,7 @@ async fn publish(backend: &dyn Backend, name: &Name, last: u8) -> Duration {
         let mut is_done = true;
         for change in &planned.changes {
             match backend.apply(change).await {
-                Ok(()) => {}
+                Ok(_) => {}
                 Err(BackendError::Conflict { .. }) => is_done = false,
                 Err(error) => panic!("{error}"),
             }
@@ -150,7 +150,7 @@ impl Backend for Raced<'_> {
         self.backend.observe(names).await
     }
 
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+    async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError> {
         if self.updates.fetch_add(1, Ordering::Relaxed) == 0 {
             (self.meanwhile)();
         }

@@ -141,8 +141,13 @@ pub trait Prober: Send + Sync {
 pub trait Backend: Send + Sync {
     /// Reads the zones and the records of `names` from their authority, never from a cache.
     async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError>;
-    /// Carries a change out, whole or not at all, if everything is still as it was read.
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError>;
+    /// Carries a change out, whole or not at all, if everything is still as it was read. Gives the lease that the server
+    /// grants to what was added (RFC 9664), where it grants one.
+    async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError>;
+    /// The lease that is asked for.
+    fn lease(&self) -> Option<Duration> {
+        None
+    }
     /// Reads everything in a zone from its authority.
     async fn read(&self, zone: &Name) -> Result<Records, BackendError>;
     /// Where changes go, for people: `10.0.0.2 (TSIG agent-key.)`.

@@ -42,13 +42,15 @@ pub struct Performed {
     pub status: Option<String>,
     /// How often things are to be done from now on, where that may have changed.
     pub rhythm: Option<Rhythm>,
+    /// When the job is to be done again at the latest, where it has a term.
+    pub again_in: Option<Duration>,
 }
 
 impl Performed {
     /// A job that ended so, and found nothing out.
     #[must_use]
     pub fn with(outcome: Outcome) -> Self {
-        Self { outcome, events: Vec::new(), status: None, rhythm: None }
+        Self { outcome, events: Vec::new(), status: None, rhythm: None, again_in: None }
     }
 }
 
@@ -99,6 +101,9 @@ impl Agent<'_> {
                         schedule.on(event, now, self.clock.jitter());
                     }
                     let note = schedule.done(job, performed.outcome, now, self.clock.jitter());
+                    if let Some(term) = performed.again_in {
+                        schedule.ask_by(job, now + term);
+                    }
                     let noted = note.map(|note| self.work.note(note));
                     if let Some(status) = noted.or(performed.status) {
                         self.supervisor.status(&status);

@@ -164,7 +164,7 @@ impl Reaping<'_> {
     async fn apply(&self, reaped: &mut Reaped) {
         for Removal { name, change, .. } in &reaped.removals {
             match self.backend.apply(change).await {
-                Ok(()) => {
+                Ok(_) => {
                     tracing::info!(%name, "reaped");
                     reaped.done.extend(change.swaps.iter().cloned());
                 }

@@ -1,9 +1,12 @@
 //! What a pass did, in one place: one summary line, the failures, and whether it was good.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use super::{registration::Registered, resolution::Resolved};
-use crate::ports::Failure;
+use crate::{
+    core::{plan::RrsetSwap, reason::Reason, rrset::RrType},
+    ports::Failure,
+};
 
 /// The outcome of a pass.
 #[derive(Clone, Debug, Default)]
@@ -113,19 +116,24 @@ impl fmt::Display for Report {
 
 fn registered(part: &Registered) -> String {
     let mut told = Vec::new();
-    let after = |swap: &crate::core::plan::RrsetSwap| {
+    let after = |swap: &RrsetSwap| {
         // The marker goes without saying.
-        let set = swap.own().1.filter(|_| swap.key.rtype != crate::core::rrset::RrType::Txt)?;
+        let is_told = swap.key.rtype != RrType::Txt && swap.because != Reason::Lease;
+        let set = swap.own().1.filter(|_| is_told)?;
         Some(format!("{} {set}", swap.key))
     };
+    let refreshed = part.done.iter().filter(|swap| swap.because == Reason::Lease);
+    let refreshed = refreshed.map(|swap| swap.key.name.to_string()).collect::<BTreeSet<_>>();
     let published = part.done.iter().filter_map(after).collect::<Vec<_>>();
-    let withdrawn = part
-        .done
-        .iter()
-        .filter(|swap| swap.own().1.is_none() && swap.key.rtype != crate::core::rrset::RrType::Txt);
+    let withdrawn =
+        part.done.iter().filter(|swap| swap.own().1.is_none() && swap.key.rtype != RrType::Txt);
     let withdrawn = withdrawn.map(|swap| swap.key.to_string()).collect::<Vec<_>>();
     if !published.is_empty() {
         told.push(format!("published {}", published.join(", ")));
+    }
+    if !refreshed.is_empty() {
+        let names = refreshed.into_iter().collect::<Vec<_>>().join(", ");
+        told.push(format!("refreshed the lease of {names}"));
     }
     if !withdrawn.is_empty() {
         told.push(format!("withdrew {}", withdrawn.join(", ")));

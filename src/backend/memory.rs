@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -55,7 +56,7 @@ impl Backend for Memory {
         Ok(Observed { zones: zones.collect(), records: at.collect(), ..Observed::default() })
     }
 
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+    async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError> {
         let mut records = self.records();
         if !holds(change, &records) {
             return Err(BackendError::Conflict { zone: change.zone.clone() });
@@ -79,7 +80,7 @@ impl Backend for Memory {
                 records.insert(swap.key.clone(), after);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     async fn read(&self, zone: &Name) -> Result<Records, BackendError> {

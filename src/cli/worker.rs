@@ -50,9 +50,10 @@ use crate::{
     },
     ec2::imds::Patience,
     event::network::Addresses,
-    ports::Failure,
+    ports::{Clock as _, Failure},
     resolver::Resolvers,
     store::trampled::Trampled,
+    sys::clock::SystemClock,
 };
 
 /// Does the agent's jobs. One thread does them all, so that what is between two awaits happens at once.
@@ -208,7 +209,9 @@ impl<'a> Worker<'a> {
         }
         self.say("register", &part);
         self.registered.set(true);
-        let performed = self.close(&host, part.is_good());
+        let clock = SystemClock;
+        let again_in = self.notebook.ledger().refresh_in(clock.now(), clock.jitter());
+        let performed = Performed { again_in, ..self.close(&host, part.is_good()) };
         if part.waits_for_others() {
             return Performed { outcome: Outcome::Blocked, ..performed };
         }

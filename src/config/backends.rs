@@ -1,11 +1,12 @@
 //! `[backend.NAME]`: settings to backends.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     BackendConfig, ENDPOINT_OF_EC2, KeyPlace, Keytab,
     check::Check,
     choices::{MARKERS, SHARINGS},
+    duration,
     settings::{Origin, Value},
 };
 use crate::core::name::Name;
@@ -25,6 +26,7 @@ impl Check<'_> {
                 "zone_keys",
                 "keytab",
                 "principal",
+                "lease",
                 "marker",
             ],
             Some(other) => {
@@ -89,7 +91,21 @@ impl Check<'_> {
         }
         let keytab = self.keytab(name, keys.as_ref());
         let marker = self.one_of(&path("marker"), MARKERS).unwrap_or_default();
-        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, keytab, marker, endpoint })
+        let lease = self.lease(name);
+        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, keytab, lease, marker, endpoint })
+    }
+
+    fn lease(&mut self, name: &str) -> Option<Duration> {
+        let path = format!("backend.{name}.lease");
+        let text = self.text(&path)?;
+        let lease = self.parsed(&path, duration::parse)?;
+        if lease < SHORTEST_LEASE || lease.as_secs() > u32::MAX.into() {
+            self.error(
+                &path,
+                format!("`{text}` is not between 30s and {} days", u32::MAX / 86_400),
+            );
+        }
+        Some(lease)
     }
 
     fn keytab(&mut self, name: &str, keys: Option<&KeyPlace>) -> Option<Keytab> {
@@ -171,3 +187,6 @@ impl Check<'_> {
         keys
     }
 }
+
+/// Below that a server may refuse (RFC 9664 section 4.2), and a host that is restarted loses its name.
+const SHORTEST_LEASE: Duration = Duration::from_secs(30);

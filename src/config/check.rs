@@ -264,7 +264,11 @@ impl Check<'_> {
         number
     }
 
-    fn parsed<T>(&mut self, path: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    pub(super) fn parsed<T>(
+        &mut self,
+        path: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let text = self.text(path)?;
         parse(&text).map_err(|what| self.error(path, what)).ok()
     }

@@ -89,6 +89,8 @@ pub enum BackendConfig {
         zone_keys: BTreeMap<Name, Name>,
         /// The machine's Kerberos credentials that sign updates in their place.
         keytab: Option<Keytab>,
+        /// After which time what is published goes by itself; `None` for never.
+        lease: Option<Duration>,
         /// What marks names as ours.
         marker: Marker,
         /// The endpoint in place of AWS, for keys that AWS keeps.

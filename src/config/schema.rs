@@ -194,6 +194,14 @@ pub const KEYS: &[Key] = &[
         "\"HOST-A$@CORP.TEST\"",
         "rfc2136: who of the keytab this host is; unset: the first one. In Active Directory only `HOST$` gets tickets, not `host/NAME`",
     ),
+    unset(
+        "backend.*.lease",
+        Form::Text,
+        "\"2h\"",
+        "rfc2136: the lease that is asked for with each update (RFC 9664): a server that grants one takes the records back by itself when this host has not \
+         refreshed them in time, which the agent does; after `tagalong once` alone they go. Servers that know no leases (BIND 9.18, Knot, PowerDNS, Samba) ignore it. \
+         30s at least",
+    ),
     key(
         "backend.*.marker",
         Form::Text,

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    affinity::Subnet, name::Name, naming::Wish, ownership::OwnerId, plan::Plan, servers::NameServer,
+    affinity::Subnet, name::Name, naming::Wish, ownership::OwnerId, plan::Plan, refresh::Lease,
+    servers::NameServer,
 };
 
 /// The agent's memory between passes.
@@ -50,6 +51,8 @@ pub struct Published {
     pub at: u64,
     /// Whether the authority acknowledged it.
     pub confirmed: bool,
+    /// Whether it goes by itself, counted from the last change.
+    pub lease: Lease,
 }
 
 /// A list of DNS servers and when it was read.
@@ -125,31 +128,41 @@ impl Ledger {
             .flat_map(|change| &change.swaps)
             .filter(|swap| swap.own().1.is_some())
         {
-            names.entry(swap.key.name.clone()).or_insert(Published { at: now, confirmed: false });
+            names.entry(swap.key.name.clone()).or_insert(Published {
+                at: now,
+                confirmed: false,
+                lease: Lease::Unasked,
+            });
         }
     }
 
-    /// After the change of `names` was acknowledged: what stands is confirmed, what went is forgotten.
+    /// After a plan's changes were acknowledged, each with its lease: what stands is confirmed, what went is forgotten.
     pub fn note_after(
         &mut self,
         backend: &str,
         plan: &Plan,
+        leases: &[Lease],
         desired: &BTreeMap<Name, Wish>,
         now: u64,
     ) {
         let names = self.published.entry(backend.to_owned()).or_default();
-        for swap in plan.changes.iter().flat_map(|change| &change.swaps) {
-            let name = &swap.key.name;
-            if desired.contains_key(name) {
-                names.insert(name.clone(), Published { at: now, confirmed: true });
-            } else {
-                names.remove(name);
+        let leases = leases.iter().copied().chain(std::iter::repeat(Lease::Unasked));
+        for (change, lease) in plan.changes.iter().zip(leases) {
+            for name in change.swaps.iter().map(|swap| &swap.key.name) {
+                if desired.contains_key(name) {
+                    names.insert(name.clone(), Published { at: now, confirmed: true, lease });
+                } else {
+                    names.remove(name);
+                }
             }
         }
         for name in &plan.unchanged {
             // What was confirmed before keeps its time, so that a pass which changes nothing writes nothing.
-            let published =
-                names.entry(name.clone()).or_insert(Published { at: now, confirmed: true });
+            let published = names.entry(name.clone()).or_insert(Published {
+                at: now,
+                confirmed: true,
+                lease: Lease::Unasked,
+            });
             published.confirmed = true;
         }
         for name in &plan.gone {
@@ -203,12 +216,12 @@ mod tests {
         ledger.note_before("internal", &plan, 7);
         assert_eq!(
             ledger.published["internal"][&"a.x".parse().unwrap()],
-            Published { at: 7, confirmed: false }
+            Published { at: 7, confirmed: false, lease: Lease::Unasked }
         );
-        ledger.note_after("internal", &plan, &desired, 8);
+        ledger.note_after("internal", &plan, &[], &desired, 8);
         assert_eq!(
             ledger.published["internal"][&"a.x".parse().unwrap()],
-            Published { at: 8, confirmed: true }
+            Published { at: 8, confirmed: true, lease: Lease::Unasked }
         );
         assert!(ledger.retired("internal", &desired).is_empty());
         assert_eq!(
@@ -222,10 +235,10 @@ mod tests {
         let desired = wanted("a.x");
         let first = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
         let mut ledger = Ledger::default().of(&us());
-        ledger.note_after("internal", &first, &desired, 7);
+        ledger.note_after("internal", &first, &[], &desired, 7);
         let before = ledger.clone();
         let again = Plan { unchanged: vec!["a.x".parse().unwrap()], ..Plan::default() };
-        ledger.note_after("internal", &again, &desired, 99);
+        ledger.note_after("internal", &again, &[], &desired, 99);
         assert_eq!(ledger, before);
     }
 
@@ -234,11 +247,11 @@ mod tests {
         let mut ledger = Ledger::default().of(&us());
         let desired = wanted("a.x");
         let first = plan(&us(), &desired, &BTreeSet::new(), &seen(&["a.x"]));
-        ledger.note_after("internal", &first, &desired, 7);
+        ledger.note_after("internal", &first, &[], &desired, 7);
         let none = BTreeMap::new();
         let retired = ledger.retired("internal", &none);
         let second = plan(&us(), &none, &retired, &seen(&["a.x"]));
-        ledger.note_after("internal", &second, &none, 8);
+        ledger.note_after("internal", &second, &[], &none, 8);
         assert!(ledger.published.is_empty());
     }
 

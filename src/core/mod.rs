@@ -8,6 +8,7 @@ pub mod rrset;
 
 pub mod reap;
 pub mod reason;
+pub mod refresh;
 
 pub mod address;
 pub mod diff;

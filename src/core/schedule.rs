@@ -309,7 +309,8 @@ impl Schedule {
         self.ask_by(job, now);
     }
 
-    fn ask_by(&mut self, job: Job, when: Moment) {
+    /// Makes a job that does not run due at `when` at the latest.
+    pub fn ask_by(&mut self, job: Job, when: Moment) {
         let slot = self.slot(job);
         if !slot.running {
             slot.due = earlier(slot.due, Some(when));

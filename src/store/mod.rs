@@ -187,13 +187,15 @@ mod tests {
     use crate::core::{
         ledger::{KnownServers, Published},
         ownership::OwnerId,
+        refresh::Lease,
         servers::NameServer,
     };
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default().of(&OwnerId::new("i-1"));
         let names = ledger.published.entry("internal".to_owned()).or_default();
-        names.insert("web-1.corp.internal".parse().unwrap(), Published { at: 7, confirmed: true });
+        let published = Published { at: 7, confirmed: true, lease: Lease::Granted(7200) };
+        names.insert("web-1.corp.internal".parse().unwrap(), published);
         ledger.servers =
             Some(KnownServers { servers: vec![NameServer::at(([10, 0, 0, 2], 53).into())], at: 9 });
         ledger.macs = vec!["02:00:00:00:00:01".to_owned()];

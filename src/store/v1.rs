@@ -9,6 +9,7 @@ use crate::core::{
     ledger::{KnownServers, KnownSubnets, KnownZones, Ledger, Published},
     name::{Name, NameError},
     ownership::OwnerId,
+    refresh::Lease,
     servers::NameServer,
 };
 
@@ -25,7 +26,15 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
         let names = names.into_iter().map(|(name, entry)| {
             Ok::<_, NameError>((
                 name.parse::<Name>()?,
-                Published { at: entry.at, confirmed: entry.confirmed },
+                Published {
+                    at: entry.at,
+                    confirmed: entry.confirmed,
+                    lease: match entry.lease {
+                        None => Lease::Unasked,
+                        Some(0) => Lease::Ungranted,
+                        Some(seconds) => Lease::Granted(seconds),
+                    },
+                },
             ))
         });
         Ok::<_, NameError>((backend, names.collect::<Result<_, _>>()?))
@@ -59,7 +68,13 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
 pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
     let published = ledger.published.iter().map(|(backend, names)| {
         let names = names.iter().map(|(name, published)| {
-            (name.to_string(), Entry { at: published.at, confirmed: published.confirmed })
+            let lease = match published.lease {
+                Lease::Unasked => None,
+                Lease::Ungranted => Some(0),
+                Lease::Granted(seconds) => Some(seconds),
+            };
+            let Published { at, confirmed, .. } = *published;
+            (name.to_string(), Entry { at, confirmed, lease })
         });
         (backend.clone(), names.collect())
     });
@@ -140,6 +155,9 @@ struct Entry {
     at: u64,
     #[serde(default)]
     confirmed: bool,
+    /// Seconds; nought for one that was asked for, and not granted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    lease: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]

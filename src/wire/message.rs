@@ -4,13 +4,17 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{Ipv4Addr, Ipv6Addr},
+    time::Duration,
 };
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query},
     rr::{
         self, DNSClass, RData, Record, RecordType,
-        rdata::{self, NULL},
+        rdata::{
+            self, NULL,
+            opt::{EdnsCode, EdnsOption},
+        },
     },
     serialize::binary::{BinEncodable, BinEncoder},
 };
@@ -81,6 +85,8 @@ pub struct Response {
     pub soa: Option<Soa>,
     /// How many of the answers are one: a transfer begins and ends with it (RFC 5936 section 2.2).
     pub starts: usize,
+    /// After which time what an update added goes by itself (RFC 9664).
+    pub lease: Option<Duration>,
 }
 
 /// A zone's start of authority (RFC 1035 section 3.3.13).
@@ -183,7 +189,8 @@ pub enum Recursion {
     Desired,
 }
 
-/// An update of `zone` (RFC 2136 section 2): all of `updates` if every prerequisite holds, or nothing.
+/// An update of `zone` (RFC 2136 section 2): all of `updates` if every prerequisite holds, or nothing. What it adds shall go by
+/// itself after `lease` (RFC 9664), in whole seconds.
 ///
 /// # Errors
 /// A name cannot be encoded.
@@ -191,6 +198,7 @@ pub fn update(
     zone: &Name,
     prerequisites: &[Prerequisite],
     updates: &[Update],
+    lease: Option<Duration>,
 ) -> Result<Request, MessageError> {
     let mut message = Message::query();
     message.metadata.op_code = OpCode::Update;
@@ -233,7 +241,11 @@ pub fn update(
             }
         }
     }
-    finish(message)
+    let lease = lease.map(|lease| {
+        let seconds = u32::try_from(lease.as_secs()).unwrap_or(u32::MAX);
+        EdnsOption::Unknown(UPDATE_LEASE, seconds.to_be_bytes().to_vec())
+    });
+    finish_with(message, lease)
 }
 
 /// A query for the TKEY record `name`, which has one of our own with it (RFC 3645 section 4.1.1).
@@ -289,15 +301,35 @@ pub fn parse(octets: &[u8]) -> Result<Response, MessageError> {
         answers,
         soa,
         starts,
+        lease: message.edns.as_ref().and_then(granted),
     })
 }
+
+/// The LEASE of the Update Lease option, of either length (RFC 9664 section 4).
+fn granted(edns: &Edns) -> Option<Duration> {
+    let EdnsOption::Unknown(_, octets) = edns.option(EdnsCode::from(UPDATE_LEASE))? else {
+        return None;
+    };
+    let lease = octets.get(..4)?.try_into().ok().map(u32::from_be_bytes)?;
+    Some(Duration::from_secs(lease.into()))
+}
+
+/// The code of the Update Lease option (RFC 9664 section 4).
+const UPDATE_LEASE: u16 = 2;
 
 /// The largest UDP answer that we take: what passes every path without fragments (DNS flag day 2020).
 pub const UDP_PAYLOAD: u16 = 1232;
 
-fn finish(mut message: Message) -> Result<Request, MessageError> {
+fn finish(message: Message) -> Result<Request, MessageError> {
+    finish_with(message, None)
+}
+
+fn finish_with(mut message: Message, option: Option<EdnsOption>) -> Result<Request, MessageError> {
     let mut edns = Edns::new();
     edns.set_max_payload(UDP_PAYLOAD).set_version(0);
+    if let Some(option) = option {
+        edns.options_mut().insert(option);
+    }
     message.set_edns(edns);
     Ok(Request { id: message.metadata.id, octets: message.to_vec().map_err(MessageError::of)? })
 }
@@ -412,6 +444,7 @@ mod tests {
                 Prerequisite::NameNotInUse(name("new.corp.internal")),
             ],
             &[Update::DeleteRrset(key.clone()), Update::AddToRrset(key, after)],
+            None,
         )
         .unwrap();
         let message = Message::from_vec(&request.octets).unwrap();

@@ -1,5 +1,7 @@
 //! `tagalong run`: the agent as it is started, woken, reloaded and stopped.
 
+mod leases;
+
 use std::{
     fs,
     os::unix::net::{UnixDatagram, UnixListener},

@@ -8,6 +8,7 @@ use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    time::Duration,
 };
 
 use sandbox::zone::{RecordSet, Zone as HostedZone};
@@ -95,7 +96,7 @@ impl Backend for Shared {
     async fn observe(&self, names: &[Name]) -> Result<Observed, BackendError> {
         self.0.observe(names).await
     }
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+    async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError> {
         self.0.apply(change).await
     }
     async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
@@ -382,7 +383,7 @@ impl Subject {
     }
 
     fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
-        block_on(self.backend.apply(change))
+        block_on(self.backend.apply(change)).map(drop)
     }
 }
 

@@ -1,15 +1,20 @@
 //! The planner's laws, over zones and wishes that nobody thought of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::{collection, prelude::*, sample, test_runner::Config};
 use tagalong::{
     backend::memory::Memory,
     core::{
+        ledger::Published,
         name::Name,
         naming::{Conflict, Reverse, Wish},
         ownership::{OwnerId, Ownership, ownership, records_at},
         plan::{Observed, Plan, plan},
+        refresh::{Lease, refresh},
         resolv_conf::{ResolvConf, Wanted},
         rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
     },
@@ -132,6 +137,33 @@ proptest! {
         let after = block_on(memory.observe(&all_names())).unwrap();
         let second = plan(&us(), &wishes, &retired, &after);
         prop_assert!(second.is_empty(), "{second:?}");
+    }
+
+    #[test]
+    fn an_update_of_a_leased_name_sends_all_of_ours_and_changes_nothing_else(records in records(), wishes in wishes()) {
+        let (memory, observed) = world(&records);
+        let mut first = plan(&us(), &wishes, &BTreeSet::new(), &observed);
+        let without = first.clone();
+        let lease = Lease::Granted(100);
+        let known = |name: &Name| (name.clone(), Published { at: 0, confirmed: true, lease });
+        let known = wishes.keys().map(known).collect();
+        refresh(&mut first, &us(), &wishes, &observed, &known, Some(Duration::from_secs(100)), 80);
+        prop_assert!(first.unchanged.is_empty(), "{first:?}");
+        prop_assert!(carry_out(&memory, &first), "what was just read still holds");
+        let after = memory.records().clone();
+        let (other, _) = world(&records);
+        carry_out(&other, &without);
+        prop_assert_eq!(&after, &*other.records());
+        let swaps = first.changes.iter().flat_map(|change| &change.swaps);
+        let sent: BTreeSet<_> = swaps
+            .flat_map(|swap| swap.own().1.into_iter().flat_map(|set| set.values).map(|value| (swap.key.name.clone(), value)))
+            .collect();
+        for (name, wish) in wishes.iter().filter(|(name, _)| first.blocked.iter().all(|it| it.name != **name)) {
+            let ours = wish.values.iter().cloned().chain([us().marker()]);
+            for value in ours.filter(|value| records_at(name, &after).any(|(_, set)| set.values.contains(value))) {
+                prop_assert!(sent.contains(&(name.clone(), value.clone())), "{name} {value} was not sent");
+            }
+        }
     }
 
     #[test]

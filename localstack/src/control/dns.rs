@@ -69,6 +69,11 @@ pub(super) fn act(
             let seconds = read(call)?;
             on(servers, addr, |server| server.clock_skew(seconds))?;
         }
+        ("PUT", [addr, "leases"]) => {
+            let seconds: Option<u64> = read(call)?;
+            let longest = seconds.map(std::time::Duration::from_secs);
+            on(servers, addr, |server| server.grant_leases(longest))?;
+        }
         ("DELETE", [addr, "faults"]) => on(servers, addr, Server::behave)?,
         _ => return Err(Problem::NoPath(format!("{} {}", call.method, call.path))),
     }

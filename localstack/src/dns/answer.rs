@@ -14,6 +14,7 @@ use hickory_proto::{
 
 use super::{
     key::Key,
+    lease::Leases,
     lookup::{look_up, transfer},
     server::Role,
     switches::{Met, Switches},
@@ -66,6 +67,7 @@ pub(super) struct Desk {
     pub(super) keys: Vec<Key>,
     pub(super) role: Role,
     pub(super) switches: Switches,
+    pub(super) leases: Leases,
     pub(super) received: Mutex<VecDeque<Received>>,
 }
 
@@ -77,6 +79,7 @@ impl Desk {
         if flags & 0x80 != 0 {
             return Reply::default(); // an answer: RFC 8906 §3, never answered
         }
+        self.leases.collect(&self.zones);
         let id = u16::from_be_bytes([id_high, id_low]);
         let is_update = (flags >> 3) & 0xf == 5;
         let met = self.switches.meet(is_update);
@@ -144,7 +147,13 @@ impl Desk {
         } else {
             match request.op_code {
                 OpCode::Query => self.query(request, is_signed, protocol, &mut answer),
-                OpCode::Update => self.update(request, is_signed),
+                OpCode::Update => self.update(request, is_signed).map(|zone| {
+                    let lease =
+                        self.leases.note(&zone, &request.authorities, request.edns.as_ref());
+                    if let Some((lease, edns)) = lease.zip(answer.edns.as_mut()) {
+                        edns.options_mut().insert(lease);
+                    }
+                }),
                 _ => {
                     answer.queries.clear(); // what stands there need not be a question
                     Err(ResponseCode::NotImp)
@@ -181,8 +190,8 @@ impl Desk {
         Ok(())
     }
 
-    /// RFC 2136 §3.1, then §3.3: who may not, learns nothing of the zone by its prerequisites.
-    fn update(&self, request: &Message, is_signed: bool) -> Result<(), ResponseCode> {
+    /// RFC 2136 §3.1, then §3.3: who may not, learns nothing of the zone by its prerequisites. Gives the zone.
+    fn update(&self, request: &Message, is_signed: bool) -> Result<LowerName, ResponseCode> {
         let [zone] = request.queries.as_slice() else { return Err(ResponseCode::FormErr) };
         if zone.query_type() != RecordType::SOA {
             return Err(ResponseCode::FormErr);
@@ -196,7 +205,8 @@ impl Desk {
         if !is_signed {
             return Err(ResponseCode::Refused);
         }
-        update(contents, &request.answers, &request.authorities)
+        update(contents, &request.answers, &request.authorities)?;
+        Ok(contents.origin.clone())
     }
 
     fn log(

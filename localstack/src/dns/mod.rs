@@ -18,6 +18,7 @@
 
 mod answer;
 mod key;
+mod lease;
 mod lookup;
 mod server;
 pub(crate) mod sockets;

@@ -4,7 +4,8 @@ use std::{
     collections::VecDeque,
     fmt, io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
@@ -88,7 +89,8 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
         }
         let switches = Switches::new(faults);
-        let desk = Arc::new(Desk { zones, keys, role, switches, received: Mutex::default() });
+        let (received, leases) = Default::default();
+        let desk = Arc::new(Desk { zones, keys, role, switches, leases, received });
         let answering = Arc::clone(&desk);
         Ok(Self { running: Running::start(addr, move |sockets| serve(sockets, answering))?, desk })
     }
@@ -108,6 +110,7 @@ impl Server {
     /// What stands at `name`: type, TTL and data, as `dig` shows them, sorted.
     #[must_use]
     pub fn records(&self, name: &str) -> Vec<(String, u32, String)> {
+        self.desk.leases.collect(&self.desk.zones);
         self.desk.zones.records(name)
     }
 
@@ -181,6 +184,11 @@ impl Server {
     /// Sets the server's clock ahead, or back: beyond 300 s signatures meet BADTIME.
     pub fn clock_skew(&self, seconds: i64) {
         self.desk.switches.set_clock_skew(seconds);
+    }
+
+    /// Grants leases of up to `longest` to what updates add (RFC 9664), from the next one on; with `None`, none any more.
+    pub fn grant_leases(&self, longest: Option<Duration>) {
+        self.desk.leases.grant_up_to(longest);
     }
 
     /// Behaves again, as far as its own switches go.

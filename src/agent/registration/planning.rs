@@ -10,6 +10,7 @@ use crate::{
         naming::{Conflict, Wish},
         plan::{Blocked, Observed, Plan, plan},
         reason::Obstacle,
+        refresh::refresh,
         suffix,
     },
     ports::{Failure, error::BackendError},
@@ -46,7 +47,7 @@ impl Registration<'_> {
             }
         }
         let mut notices = Vec::new();
-        let mut plan = self.plan_for(&desired, &mut notices).await?;
+        let (mut plan, mut observed) = self.plan_for(&desired, &mut notices).await?;
         for _ in 0..MOST_ROUNDS {
             let taken = plan.blocked.iter().filter(|blocked| is_suffixed(blocked, &desired));
             let taken = taken.cloned().collect::<Vec<_>>();
@@ -62,8 +63,11 @@ impl Registration<'_> {
             if !is_renamed {
                 break;
             }
-            plan = self.plan_for(&desired, &mut notices).await?;
+            (plan, observed) = self.plan_for(&desired, &mut notices).await?;
         }
+        let published = ledger.published.get(self.name).cloned().unwrap_or_default();
+        let (asked, now) = (self.backend.lease(), self.clock.now());
+        refresh(&mut plan, self.owner, &desired, &observed, &published, asked, now);
         Ok(Planned { plan, desired, notices })
     }
 
@@ -71,7 +75,7 @@ impl Registration<'_> {
         &self,
         desired: &BTreeMap<Name, Wish>,
         notices: &mut Vec<String>,
-    ) -> Result<Plan, BackendError> {
+    ) -> Result<(Plan, Observed), BackendError> {
         let mut retired = match self.unwanted {
             Unwanted::Retired => self.notebook.ledger().retired(self.name, desired),
             Unwanted::Kept => BTreeSet::new(),
@@ -81,7 +85,7 @@ impl Registration<'_> {
         let mut observed = self.backend.observe(&names.cloned().collect::<Vec<_>>()).await?;
         let first = plan(self.owner, desired, &retired, &observed);
         let Some(instances) = self.instances.filter(|_| !first.contested.is_empty()) else {
-            return Ok(first);
+            return Ok((first, observed));
         };
         match instances.lives(&first.contested).await {
             Ok(lives) => observed.owners = lives,
@@ -94,7 +98,7 @@ impl Registration<'_> {
                 ));
             }
         }
-        Ok(plan(self.owner, desired, &retired, &observed))
+        Ok((plan(self.owner, desired, &retired, &observed), observed))
     }
 
     /// The name that stands in for `name`, a few at a time.

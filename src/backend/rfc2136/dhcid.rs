@@ -110,6 +110,9 @@ impl Marks {
         let name = &swap.key.name;
         let (had, before) = self.split(swap.before.as_ref());
         let (has, after) = self.split(swap.after.as_ref());
+        if let Some(again) = self.sent_again(swap) {
+            return again;
+        }
         let is_about_us = swap.key.rtype == RrType::Txt && swap.scope == Scope::Whole;
         // One that carries TXT from before keeps it.
         if !is_about_us || had == has || (had && !self.is_marked(name)) {
@@ -124,6 +127,21 @@ impl Marks {
         };
         let text = (before != after).then(|| RrsetSwap { before, after, ..swap.clone() });
         text.into_iter().chain([mark]).collect()
+    }
+
+    /// A marker that stands, and is sent again for its lease.
+    fn sent_again(&self, swap: &RrsetSwap) -> Option<Vec<RrsetSwap>> {
+        let Scope::Values { add, .. } = &swap.scope else { return None };
+        let name = &swap.key.name;
+        if swap.key.rtype != RrType::Txt || !self.is_marked(name) {
+            return None;
+        }
+        let ours = add.iter().any(|value| self.is_ours(value));
+        let set = self.set(name, swap.after.as_ref().map_or(0, |set| set.ttl));
+        let scope = Scope::Values { remove: BTreeSet::new(), add: set.values.clone() };
+        let key = Self::key(name);
+        let (before, after) = (Some(set.clone()), Some(set));
+        ours.then(|| vec![RrsetSwap { key, before, after, scope, because: swap.because.clone() }])
     }
 }
 

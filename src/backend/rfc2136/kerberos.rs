@@ -1,7 +1,7 @@
 //! Updates that are signed by the machine's Kerberos credentials (GSS-TSIG, RFC 3645). Only these are: reads go unsigned, and
 //! whatever was read must still hold for the update to happen.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use tokio::sync::Mutex;
 
@@ -14,7 +14,7 @@ use crate::{
     wire::{
         exchange::ExchangeError,
         key::TsigKey,
-        message::{Rcode, Request},
+        message::{Rcode, Request, Response},
         tkey::TkeyError,
     },
 };
@@ -58,18 +58,19 @@ impl Rfc2136 {
         server: SocketAddr,
         request: &Request,
         change: &ZoneChange,
-    ) -> Result<(), BackendError> {
+    ) -> Result<Option<Duration>, BackendError> {
         let zone = &change.zone;
         let host = self.home(zone).map_or_else(|| zone.clone(), |home| home.soa.mname);
         let key = kerberos.key(server, &host).await;
         let key = key.map_err(|error| self.no_key(error, server, &host, zone))?;
         match peer(server, Some(&key)).ask_over_tcp(request).await {
-            Ok(answer) => self.outcome(server, answer.rcode, change, UPDATE),
+            Ok(answer) => self.outcome(server, &answer, change, UPDATE),
             // Samba signs no refusal.
             Err(ExchangeError::Unverified { rcode, error: None, .. })
                 if rcode != Rcode::NOERROR =>
             {
-                self.outcome(server, rcode, change, UPDATE)
+                let answer = Response { rcode, ..Response::default() };
+                self.outcome(server, &answer, change, UPDATE)
             }
             Err(error @ ExchangeError::Unverified { error: Some(_), .. }) => {
                 Err(self.no_key(TkeyError::Exchange(error), server, &host, zone))

@@ -12,6 +12,7 @@ mod lower;
 mod observe;
 mod refusal;
 mod transfer;
+mod update;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,7 +26,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
 pub use self::{copies::ZoneCopy, keys::Keys, observe::Place};
-use self::{dhcid::Marks, kerberos::Kerberos, keys::InUse, observe::Seen, refusal::answered};
+use self::{dhcid::Marks, kerberos::Kerberos, observe::Seen};
 use crate::{
     core::{
         name::Name,
@@ -37,7 +38,7 @@ use crate::{
     wire::{
         exchange::{Peer, Timing},
         key::TsigKey,
-        message::{Rcode, Soa, update},
+        message::Soa,
     },
 };
 
@@ -51,6 +52,8 @@ pub struct Rfc2136 {
     kerberos: Option<Kerberos>,
     /// Where names are marked by DHCID.
     marks: Option<Marks>,
+    /// The lease that is asked for.
+    lease: Option<Duration>,
     zones: Mutex<BTreeMap<Name, Home>>,
     /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
     primaries: Mutex<BTreeMap<Name, SocketAddr>>,
@@ -82,7 +85,24 @@ impl Rfc2136 {
     pub fn new(name: &str, servers: Vec<SocketAddr>, keys: Keys) -> Self {
         let name = name.to_owned();
         let (zones, primaries, vouched, in_use) = Default::default();
-        Self { name, servers, keys, kerberos: None, marks: None, zones, primaries, vouched, in_use }
+        Self {
+            name,
+            servers,
+            keys,
+            kerberos: None,
+            marks: None,
+            lease: None,
+            zones,
+            primaries,
+            vouched,
+            in_use,
+        }
+    }
+
+    /// The same, which asks for a lease of what it publishes.
+    #[must_use]
+    pub fn leasing(self, lease: Duration) -> Self {
+        Self { lease: Some(lease), ..self }
     }
 
     fn home(&self, zone: &Name) -> Option<Home> {
@@ -197,42 +217,6 @@ impl Rfc2136 {
         let source = format!("nothing came within {} ms of the others", STRAGGLERS.as_millis());
         BackendError::NoAnswer { backend: self.name.clone(), source: source.into() }
     }
-
-    async fn send(&self, server: SocketAddr, change: &ZoneChange) -> Result<(), BackendError> {
-        let marked = self.marks.as_ref().map(|marks| marks.translate(change));
-        let (prerequisites, updates) = lower::lower(marked.as_ref().unwrap_or(change));
-        let unencodable =
-            |error| BackendError::Failed { action: "encoding the update", source: Box::new(error) };
-        let request = update(&change.zone, &prerequisites, &updates).map_err(unencodable)?;
-        if let Some(kerberos) = &self.kerberos {
-            let change = marked.as_ref().unwrap_or(change);
-            return self.send_by(kerberos, server, &request, change).await;
-        }
-        let zone = &change.zone;
-        let keys = self.keys.in_use();
-        let answer = peer(server, keys.of(zone)).ask(&request).await;
-        let answer = answer
-            .map_err(|error| self.situation(error, keys.of(zone), zone, update_by(&keys, zone)))?;
-        self.outcome(server, answer.rcode, change, update_by(&keys, zone))
-    }
-
-    /// What the answer to an update says.
-    fn outcome(
-        &self,
-        server: SocketAddr,
-        rcode: Rcode,
-        change: &ZoneChange,
-        operation: &'static str,
-    ) -> Result<(), BackendError> {
-        match rcode {
-            Rcode::NOERROR => Ok(()),
-            Rcode::YXDOMAIN | Rcode::YXRRSET | Rcode::NXRRSET | Rcode::NXDOMAIN => {
-                self.note_in_use(&change.guards);
-                Err(BackendError::Conflict { zone: change.zone.clone() })
-            }
-            rcode => Err(answered(server, rcode, &change.zone, operation)),
-        }
-    }
 }
 
 impl Rfc2136 {
@@ -281,59 +265,6 @@ impl Rfc2136 {
         }
         Ok(observed)
     }
-
-    async fn try_to_apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
-        let unknown = || BackendError::NoServers { backend: self.name.clone() };
-        if self.home(&change.zone).is_none() {
-            // Nobody has read the zone in this process: find out where it is.
-            self.try_to_observe(std::slice::from_ref(&change.zone)).await?;
-        }
-        let home = self.home(&change.zone).ok_or_else(unknown)?;
-        let is_elsewhere = |error: &BackendError| {
-            matches!(
-                error,
-                BackendError::Refused { .. }
-                    | BackendError::NotAuth { .. }
-                    | BackendError::Answered { .. }
-                    | BackendError::NoAnswer { .. }
-                    | BackendError::TicketRefused { .. }
-            )
-        };
-        let mut told = match self.send(home.server, change).await {
-            Err(error) if is_elsewhere(&error) => error,
-            outcome => return outcome,
-        };
-        // A secondary says one of these; the primary may say yes: by MNAME, or one of the zone's other servers, or of ours.
-        let (mut primary, mut named) = (None, Vec::new());
-        // One that is silent tells of nobody.
-        if !matches!(told, BackendError::NoAnswer { .. }) {
-            primary = self.primary(home.server, &home.soa).await;
-            named = self.name_servers(home.server, &change.zone).await;
-        }
-        let others = primary.into_iter().chain(named).filter(|server| self.may_follow(*server));
-        let mut tried = BTreeSet::from([home.server]);
-        for server in others.chain(self.servers.iter().copied()) {
-            if !tried.insert(server) {
-                continue;
-            }
-            match self.send(server, change).await {
-                Err(error) if is_elsewhere(&error) => {
-                    // The primary's word counts more than a secondary's.
-                    if primary == Some(server) {
-                        told = error;
-                    }
-                }
-                outcome => {
-                    self.remember(server, &home.soa);
-                    if let Ok(mut primaries) = self.primaries.lock() {
-                        primaries.insert(change.zone.clone(), server);
-                    }
-                    return outcome;
-                }
-            }
-        }
-        Err(told)
-    }
 }
 
 #[async_trait]
@@ -342,12 +273,16 @@ impl Backend for Rfc2136 {
         self.keys.try_each(|| self.try_to_observe(names)).await
     }
 
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+    async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError> {
         self.keys.try_each(|| self.try_to_apply(change)).await
     }
 
     async fn read(&self, zone: &Name) -> Result<Records, BackendError> {
         self.keys.try_each(|| self.try_to_read(zone)).await
+    }
+
+    fn lease(&self) -> Option<Duration> {
+        self.lease
     }
 
     fn place(&self) -> String {
@@ -366,11 +301,6 @@ impl Backend for Rfc2136 {
 
 fn peer(server: SocketAddr, key: Option<&TsigKey>) -> Peer<'_> {
     Peer { server, key, clock: now, timing: TIMING }
-}
-
-/// An update, and whether nobody vouches for it.
-fn update_by(keys: &InUse, zone: &Name) -> &'static str {
-    if keys.of(zone).is_some() { "update" } else { "unsigned update" }
 }
 
 /// Addresses that are not of the Internet (RFC 1918, RFC 4193, RFC 6598) or of this host alone.

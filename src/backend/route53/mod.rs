@@ -202,7 +202,7 @@ impl Backend for Route53 {
         Ok(observed)
     }
 
-    async fn apply(&self, change: &ZoneChange) -> Result<(), BackendError> {
+    async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError> {
         let unknown = || BackendError::NoZone { zone_id: change.zone.to_string() };
         let home = self.homes.lock().ok().and_then(|homes| homes.get(&change.zone).cloned());
         let id = match home {
@@ -230,7 +230,7 @@ impl Backend for Route53 {
             self.seen.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         match answer {
-            Ok(()) => Ok(()),
+            Ok(()) => Ok(None),
             Err((_, error)) if is_lost_race(&error) => {
                 Err(BackendError::Conflict { zone: change.zone.clone() })
             }

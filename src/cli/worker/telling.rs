@@ -16,7 +16,7 @@ impl Worker<'_> {
         let _ = leave(&self.args.run_dir, &report);
         let status = Some(self.status(&report));
         let outcome = if is_good { Outcome::Done } else { Outcome::Failed };
-        Performed { outcome, events: Vec::new(), status, rhythm: Some(self.rhythm()) }
+        Performed { status, rhythm: Some(self.rhythm()), ..Performed::with(outcome) }
     }
 
     /// `published web-1.corp.internal. · resolvers 10.0.0.2, 10.0.0.3 unchanged (1 of 3 do not serve)`

@@ -92,7 +92,7 @@ fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_i
     let zone = ZONE.parse().unwrap();
     let requests = [
         query(&zone, Question::Soa, Recursion::Desired).unwrap(),
-        update(&zone, &[], &[]).unwrap(),
+        update(&zone, &[], &[], None).unwrap(),
     ];
     let timing = Timing { retransmit: Duration::from_millis(300), limit: Duration::from_secs(20) };
     let clocks: [(fn() -> u64, i64); 2] =
