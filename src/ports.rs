@@ -25,6 +25,7 @@ use crate::core::{
     name::Name,
     ownership::{Life, OwnerId},
     plan::{Observed, ZoneChange},
+    refresh::Keeping,
     resolv_conf::{ResolvConf, Wanted},
     rrset::Records,
     servers::{Health, NameServer},
@@ -144,9 +145,9 @@ pub trait Backend: Send + Sync {
     /// Carries a change out, whole or not at all, if everything is still as it was read. Gives the lease that the server
     /// grants to what was added (RFC 9664), where it grants one.
     async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError>;
-    /// The lease that is asked for.
-    fn lease(&self) -> Option<Duration> {
-        None
+    /// What is kept about what it publishes.
+    fn keeping(&self) -> Keeping {
+        Keeping::default()
     }
     /// Reads everything in a zone from its authority.
     async fn read(&self, zone: &Name) -> Result<Records, BackendError>;

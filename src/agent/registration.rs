@@ -21,7 +21,7 @@ use crate::{
         ownership::OwnerId,
         plan::{Blocked, Plan, RrsetSwap},
         reason::Reason,
-        refresh::Lease,
+        refresh::Kept,
     },
     ports::{
         Backend, Clock, Disposition, Failure, InstanceDirectory, Situation as _,
@@ -198,11 +198,11 @@ impl Registration<'_> {
             return None;
         }
         let mut done = Plan { changes: Vec::new(), ..plan.clone() };
-        let mut leases = Vec::new();
+        let mut kept = Vec::new();
         for change in &plan.changes {
             match self.backend.apply(change).await {
                 Ok(granted) => {
-                    leases.push(Lease::of(self.backend.lease(), granted));
+                    kept.push(Kept::of(self.backend.keeping(), granted));
                     tracing::info!(backend = self.name, zone = %change.zone, swaps = change.swaps.len(), "published");
                     outcome.done.extend(change.swaps.iter().cloned());
                     done.changes.push(change.clone());
@@ -216,7 +216,7 @@ impl Registration<'_> {
             }
         }
         if let Err(error) =
-            self.notebook.note(|ledger| ledger.note_after(self.name, &done, &leases, &desired, now))
+            self.notebook.note(|ledger| ledger.note_after(self.name, &done, &kept, &desired, now))
         {
             outcome.failures.push(Failure::of(&error));
         }

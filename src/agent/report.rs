@@ -118,11 +118,11 @@ fn registered(part: &Registered) -> String {
     let mut told = Vec::new();
     let after = |swap: &RrsetSwap| {
         // The marker goes without saying.
-        let is_told = swap.key.rtype != RrType::Txt && swap.because != Reason::Lease;
+        let is_told = swap.key.rtype != RrType::Txt && swap.because != Reason::Kept;
         let set = swap.own().1.filter(|_| is_told)?;
         Some(format!("{} {set}", swap.key))
     };
-    let refreshed = part.done.iter().filter(|swap| swap.because == Reason::Lease);
+    let refreshed = part.done.iter().filter(|swap| swap.because == Reason::Kept);
     let refreshed = refreshed.map(|swap| swap.key.name.to_string()).collect::<BTreeSet<_>>();
     let published = part.done.iter().filter_map(after).collect::<Vec<_>>();
     let withdrawn =
@@ -133,7 +133,7 @@ fn registered(part: &Registered) -> String {
     }
     if !refreshed.is_empty() {
         let names = refreshed.into_iter().collect::<Vec<_>>().join(", ");
-        told.push(format!("refreshed the lease of {names}"));
+        told.push(format!("sent again {names}"));
     }
     if !withdrawn.is_empty() {
         told.push(format!("withdrew {}", withdrawn.join(", ")));

@@ -87,18 +87,15 @@ pub async fn open(
     around: Surroundings<'_>,
 ) -> Result<Opened, KeyError> {
     match config {
-        BackendConfig::Rfc2136 { servers, zone_keys, keytab, lease, marker, .. } => {
+        BackendConfig::Rfc2136 { servers, zone_keys, keytab, keeping, marker, .. } => {
             let servers = servers.clone().unwrap_or(around.discovered);
             let keys = match source {
                 Some(source) => Keys::read(source, zone_keys.clone()).await?,
                 None => Keys::none(),
             };
-            let mut backend = Rfc2136::new(name, servers, keys);
+            let mut backend = Rfc2136::new(name, servers, keys).keeping(*keeping);
             if let Some(keytab) = keytab {
                 backend = backend.signing_by(keytab.clone());
-            }
-            if let Some(lease) = lease {
-                backend = backend.leasing(*lease);
             }
             Ok(Opened::Rfc2136(Arc::new(match marker {
                 Marker::Txt => backend,

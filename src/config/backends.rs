@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    BackendConfig, ENDPOINT_OF_EC2, KeyPlace, Keytab,
+    BackendConfig, ENDPOINT_OF_EC2, KeyPlace, Keytab, Marker,
     check::Check,
     choices::{MARKERS, SHARINGS},
     duration,
     settings::{Origin, Value},
 };
-use crate::core::name::Name;
+use crate::core::{name::Name, refresh::Keeping};
 
 impl Check<'_> {
     pub(super) fn backend(&mut self, name: &str) -> Option<BackendConfig> {
@@ -27,6 +27,7 @@ impl Check<'_> {
                 "keytab",
                 "principal",
                 "lease",
+                "index",
                 "marker",
             ],
             Some(other) => {
@@ -91,8 +92,13 @@ impl Check<'_> {
         }
         let keytab = self.keytab(name, keys.as_ref());
         let marker = self.one_of(&path("marker"), MARKERS).unwrap_or_default();
-        let lease = self.lease(name);
-        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, keytab, lease, marker, endpoint })
+        let index = self.flag(&path("index")) == Some(true);
+        if index && marker == Marker::Dhcid {
+            let what = "names that are marked by DHCID cannot be reaped, so that an index of them is of no use";
+            self.error(&path("index"), what);
+        }
+        let keeping = Keeping { lease: self.lease(name), index };
+        Some(BackendConfig::Rfc2136 { servers, keys, zone_keys, keytab, keeping, marker, endpoint })
     }
 
     fn lease(&mut self, name: &str) -> Option<Duration> {

@@ -242,7 +242,7 @@ impl Check<'_> {
         }
     }
 
-    fn flag(&self, path: &str) -> Option<bool> {
+    pub(super) fn flag(&self, path: &str) -> Option<bool> {
         match self.value(path) {
             Some(Value::Flag(flag)) => Some(flag),
             _ => None,

@@ -18,7 +18,9 @@ use std::{
 };
 
 use self::settings::{ConfigError, Origin, Setting, Settings, Value};
-use crate::core::{name::Name, naming::RecordPolicy, resolv_conf::ResolverPolicy};
+use crate::core::{
+    name::Name, naming::RecordPolicy, refresh::Keeping, resolv_conf::ResolverPolicy,
+};
 
 /// Which endpoints of AWS are called; those of the Region where nothing is said
 /// (`use_fips_endpoint`, `use_dualstack_endpoint` of AWS's SDKs and Tools Reference Guide).
@@ -89,8 +91,8 @@ pub enum BackendConfig {
         zone_keys: BTreeMap<Name, Name>,
         /// The machine's Kerberos credentials that sign updates in their place.
         keytab: Option<Keytab>,
-        /// After which time what is published goes by itself; `None` for never.
-        lease: Option<Duration>,
+        /// What is kept about what is published.
+        keeping: Keeping,
         /// What marks names as ours.
         marker: Marker,
         /// The endpoint in place of AWS, for keys that AWS keeps.

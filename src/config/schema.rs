@@ -203,6 +203,13 @@ pub const KEYS: &[Key] = &[
          30s at least",
     ),
     key(
+        "backend.*.index",
+        Form::Flag,
+        "false",
+        "rfc2136: whether each marked name is also listed below `_tagalong` in its zone (PTR records, parted by a digest of the name), in the same update: then \
+         `reap` needs no zone transfer where the server refuses one. The server must let the host write them; not in Active Directory, where they would be the first host's",
+    ),
+    key(
         "backend.*.marker",
         Form::Text,
         "\"txt\"",

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    affinity::Subnet, name::Name, naming::Wish, ownership::OwnerId, plan::Plan, refresh::Lease,
+    affinity::Subnet, name::Name, naming::Wish, ownership::OwnerId, plan::Plan, refresh::Kept,
     servers::NameServer,
 };
 
@@ -51,8 +51,8 @@ pub struct Published {
     pub at: u64,
     /// Whether the authority acknowledged it.
     pub confirmed: bool,
-    /// Whether it goes by itself, counted from the last change.
-    pub lease: Lease,
+    /// What is kept about it, since the last change.
+    pub kept: Kept,
 }
 
 /// A list of DNS servers and when it was read.
@@ -131,26 +131,26 @@ impl Ledger {
             names.entry(swap.key.name.clone()).or_insert(Published {
                 at: now,
                 confirmed: false,
-                lease: Lease::Unasked,
+                kept: Kept::default(),
             });
         }
     }
 
-    /// After a plan's changes were acknowledged, each with its lease: what stands is confirmed, what went is forgotten.
+    /// After a plan's changes were acknowledged, and what is kept about each: what stands is confirmed, what went is forgotten.
     pub fn note_after(
         &mut self,
         backend: &str,
         plan: &Plan,
-        leases: &[Lease],
+        kept: &[Kept],
         desired: &BTreeMap<Name, Wish>,
         now: u64,
     ) {
         let names = self.published.entry(backend.to_owned()).or_default();
-        let leases = leases.iter().copied().chain(std::iter::repeat(Lease::Unasked));
-        for (change, lease) in plan.changes.iter().zip(leases) {
+        let kept = kept.iter().copied().chain(std::iter::repeat(Kept::default()));
+        for (change, kept) in plan.changes.iter().zip(kept) {
             for name in change.swaps.iter().map(|swap| &swap.key.name) {
                 if desired.contains_key(name) {
-                    names.insert(name.clone(), Published { at: now, confirmed: true, lease });
+                    names.insert(name.clone(), Published { at: now, confirmed: true, kept });
                 } else {
                     names.remove(name);
                 }
@@ -161,7 +161,7 @@ impl Ledger {
             let published = names.entry(name.clone()).or_insert(Published {
                 at: now,
                 confirmed: true,
-                lease: Lease::Unasked,
+                kept: Kept::default(),
             });
             published.confirmed = true;
         }
@@ -216,12 +216,12 @@ mod tests {
         ledger.note_before("internal", &plan, 7);
         assert_eq!(
             ledger.published["internal"][&"a.x".parse().unwrap()],
-            Published { at: 7, confirmed: false, lease: Lease::Unasked }
+            Published { at: 7, confirmed: false, kept: Kept::default() }
         );
         ledger.note_after("internal", &plan, &[], &desired, 8);
         assert_eq!(
             ledger.published["internal"][&"a.x".parse().unwrap()],
-            Published { at: 8, confirmed: true, lease: Lease::Unasked }
+            Published { at: 8, confirmed: true, kept: Kept::default() }
         );
         assert!(ledger.retired("internal", &desired).is_empty());
         assert_eq!(

@@ -40,8 +40,8 @@ pub enum Reason {
         /// Why.
         obstacle: Box<Obstacle>,
     },
-    /// What stands at the name would go by itself if it were not sent again.
-    Lease,
+    /// What stands at the name is sent again: for its lease, or for the index.
+    Kept,
     /// The name was published by this host and is not wanted any more.
     Retired,
     /// No zone that the backend serves holds the name.
@@ -108,7 +108,7 @@ impl fmt::Display for Reason {
             Self::Suffixed { wanted, obstacle } => {
                 write!(f, "in place of {wanted}: {obstacle}")
             }
-            Self::Lease => f.write_str("its lease is to be refreshed"),
+            Self::Kept => f.write_str("it is sent again, to be kept"),
             Self::Retired => f.write_str("published before, not wanted now"),
             Self::Awaits(name) => write!(f, "{name}, which it would point to, is not published"),
             Self::Unserved(name) => write!(f, "no zone of the backend holds {name}"),

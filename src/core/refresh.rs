@@ -1,5 +1,8 @@
-//! Leases of what was published (RFC 9664): a server that grants one takes records back by itself, unless they are sent again in
-//! time. An update leases what it adds and nothing else: whatever is done about a name is done about all of it.
+//! What is kept about published names beside their records, and when they are sent again for it.
+//!
+//! A server that grants a lease (RFC 9664) takes records back by itself, unless they are sent again in time. An update leases
+//! what it adds and nothing else: whatever is done about a name is done about all of it. An index of marked names is written
+//! with their markers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,6 +20,47 @@ use super::{
     reason::Reason,
     rrset::{Rdata, RrType, Rrset, RrsetKey},
 };
+
+/// What a backend keeps about what it publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// The lease that it asks for.
+    pub lease: Option<Duration>,
+    /// Whether it has an index of marked names.
+    pub index: bool,
+}
+
+/// What is kept about a published name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Its lease.
+    pub lease: Lease,
+    /// Whether it was put into the index.
+    pub indexed: bool,
+}
+
+impl Kept {
+    /// What is kept about names that were changed under `keeping`, with the lease that the server granted.
+    #[must_use]
+    pub fn of(keeping: Keeping, granted: Option<Duration>) -> Self {
+        let lease = match (keeping.lease, granted) {
+            (None, _) => Lease::Unasked,
+            (Some(_), None) => Lease::Ungranted,
+            (Some(_), Some(granted)) => Lease::Granted(granted.as_secs()),
+        };
+        Self { lease, indexed: keeping.index }
+    }
+
+    /// Whether a change of one of the name's records must bring the others with it.
+    fn needs_all(self, keeping: Keeping) -> bool {
+        let is_leased = keeping.lease.is_some() && self.lease != Lease::Ungranted;
+        is_leased || self.needs_index(keeping)
+    }
+
+    fn needs_index(self, keeping: Keeping) -> bool {
+        keeping.index && !self.indexed
+    }
+}
 
 /// What is known of the lease of a published name.
 ///
@@ -38,29 +82,18 @@ pub enum Lease {
     Granted(u64),
 }
 
-impl Lease {
-    /// What a server said when it was asked for one, or not.
-    #[must_use]
-    pub fn of(asked: Option<Duration>, granted: Option<Duration>) -> Self {
-        match (asked, granted) {
-            (None, _) => Self::Unasked,
-            (Some(_), None) => Self::Ungranted,
-            (Some(_), Some(granted)) => Self::Granted(granted.as_secs()),
-        }
-    }
-}
-
 impl Published {
-    fn is_due(&self, asked: Option<Duration>, now: u64) -> bool {
-        match (asked, self.lease) {
+    fn is_due(&self, keeping: Keeping, now: u64) -> bool {
+        let is_over = match (keeping.lease, self.kept.lease) {
             (Some(_), Lease::Unasked) | (None, Lease::Granted(_)) => true,
             (Some(_), Lease::Granted(_)) => self.refresh_at().is_some_and(|at| at <= now),
             (Some(_), Lease::Ungranted) | (None, Lease::Unasked | Lease::Ungranted) => false,
-        }
+        };
+        is_over || self.kept.needs_index(keeping)
     }
 
     fn refresh_at(&self) -> Option<u64> {
-        match self.lease {
+        match self.kept.lease {
             Lease::Granted(seconds) => Some(self.at.saturating_add(seconds - seconds.div_ceil(5))),
             Lease::Unasked | Lease::Ungranted => None,
         }
@@ -74,33 +107,30 @@ impl Ledger {
         let published = self.published.values().flat_map(|names| names.values());
         let waits = published.filter_map(|published| {
             let left = Duration::from_secs(published.refresh_at()?.saturating_sub(now));
-            let Lease::Granted(seconds) = published.lease else { return None };
+            let Lease::Granted(seconds) = published.kept.lease else { return None };
             Some(left + Duration::from_secs(seconds).mul_f64(chance / 20.0))
         });
         waits.min()
     }
 }
 
-/// Adds to a plan what leases take: everything of ours at names whose turn it is, and at those that change anyway.
+/// Adds to a plan what it takes to keep names: everything of ours at names whose turn it is, and at those that change anyway.
 pub fn refresh(
     plan: &mut Plan,
     owner: &OwnerId,
     desired: &BTreeMap<Name, Wish>,
     observed: &Observed,
     published: &BTreeMap<Name, Published>,
-    asked: Option<Duration>,
+    keeping: Keeping,
     now: u64,
 ) {
     for (name, wish) in desired {
         let Some(zone) = observed.zones.get(name) else { continue };
-        let known = published.get(name);
+        let unknown = Published { at: now, confirmed: true, kept: Kept::default() };
+        let known = published.get(name).unwrap_or(&unknown);
         let is_unchanged = plan.unchanged.contains(name);
-        let is_wanted = if is_unchanged {
-            let unknown = Published { at: now, confirmed: true, lease: Lease::Unasked };
-            known.unwrap_or(&unknown).is_due(asked, now)
-        } else {
-            asked.is_some() && known.is_some_and(|known| known.lease != Lease::Ungranted)
-        };
+        let is_wanted =
+            if is_unchanged { known.is_due(keeping, now) } else { known.kept.needs_all(keeping) };
         let place = plan.changes.iter().position(|change| change.zone == *zone);
         if !is_wanted || (place.is_none() && !is_unchanged) {
             continue;
@@ -155,7 +185,7 @@ fn send_again(
             before: Some(there.clone()),
             after: Some(there.clone()),
             scope: Scope::Values { remove: BTreeSet::new(), add: ours },
-            because: Reason::Lease,
+            because: Reason::Kept,
         }),
     }
 }
@@ -180,8 +210,11 @@ mod tests {
     #[test]
     fn a_lease_is_due_after_four_fifths_and_whenever_what_is_wanted_of_it_changes() {
         let wanted = Some(Duration::from_secs(7200));
-        let due =
-            |lease, asked, now| Published { at: 1000, confirmed: true, lease }.is_due(asked, now);
+        let due = |lease, asked, now| {
+            let kept = Kept { lease, indexed: false };
+            let keeping = Keeping { lease: asked, index: false };
+            Published { at: 1000, confirmed: true, kept }.is_due(keeping, now)
+        };
         for (lease, asked, now, expect) in [
             (Lease::Unasked, wanted, 1000, true),
             (Lease::Unasked, None, u64::MAX, false),
@@ -196,6 +229,18 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_due_until_the_index_has_it() {
+        let keeping = Keeping { lease: None, index: true };
+        let known = |indexed| {
+            let kept = Kept { lease: Lease::Unasked, indexed };
+            Published { at: 0, confirmed: true, kept }
+        };
+        assert!(known(false).is_due(keeping, 0) && known(false).kept.needs_all(keeping));
+        assert!(!known(true).is_due(keeping, 0) && !known(true).kept.needs_all(keeping));
+        assert!(!known(false).is_due(Keeping::default(), 0));
+    }
+
+    #[test]
     fn the_first_lease_to_be_refreshed_sets_the_time() {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.refresh_in(0, 1.0), None);
@@ -203,7 +248,10 @@ mod tests {
         let names = ledger.published.entry("b".to_owned()).or_default();
         for (number, lease) in leases.into_iter().enumerate() {
             let name = format!("n{number}.x").parse().unwrap();
-            names.insert(name, Published { at: 1000, confirmed: true, lease });
+            names.insert(
+                name,
+                Published { at: 1000, confirmed: true, kept: Kept { lease, ..Kept::default() } },
+            );
         }
         assert_eq!(ledger.refresh_in(1000, 0.0), Some(Duration::from_secs(160)));
         assert_eq!(ledger.refresh_in(1100, 1.0), Some(Duration::from_secs(70)));

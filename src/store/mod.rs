@@ -187,14 +187,15 @@ mod tests {
     use crate::core::{
         ledger::{KnownServers, Published},
         ownership::OwnerId,
-        refresh::Lease,
+        refresh::{Kept, Lease},
         servers::NameServer,
     };
 
     fn ledger() -> Ledger {
         let mut ledger = Ledger::default().of(&OwnerId::new("i-1"));
         let names = ledger.published.entry("internal".to_owned()).or_default();
-        let published = Published { at: 7, confirmed: true, lease: Lease::Granted(7200) };
+        let kept = Kept { lease: Lease::Granted(7200), indexed: true };
+        let published = Published { at: 7, confirmed: true, kept };
         names.insert("web-1.corp.internal".parse().unwrap(), published);
         ledger.servers =
             Some(KnownServers { servers: vec![NameServer::at(([10, 0, 0, 2], 53).into())], at: 9 });

@@ -9,7 +9,7 @@ use crate::core::{
     ledger::{KnownServers, KnownSubnets, KnownZones, Ledger, Published},
     name::{Name, NameError},
     ownership::OwnerId,
-    refresh::Lease,
+    refresh::{Kept, Lease},
     servers::NameServer,
 };
 
@@ -29,10 +29,13 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
                 Published {
                     at: entry.at,
                     confirmed: entry.confirmed,
-                    lease: match entry.lease {
-                        None => Lease::Unasked,
-                        Some(0) => Lease::Ungranted,
-                        Some(seconds) => Lease::Granted(seconds),
+                    kept: Kept {
+                        lease: match entry.lease {
+                            None => Lease::Unasked,
+                            Some(0) => Lease::Ungranted,
+                            Some(seconds) => Lease::Granted(seconds),
+                        },
+                        indexed: entry.indexed,
                     },
                 },
             ))
@@ -68,13 +71,13 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
 pub fn render(ledger: &Ledger) -> Result<Vec<u8>, serde_json::Error> {
     let published = ledger.published.iter().map(|(backend, names)| {
         let names = names.iter().map(|(name, published)| {
-            let lease = match published.lease {
+            let lease = match published.kept.lease {
                 Lease::Unasked => None,
                 Lease::Ungranted => Some(0),
                 Lease::Granted(seconds) => Some(seconds),
             };
-            let Published { at, confirmed, .. } = *published;
-            (name.to_string(), Entry { at, confirmed, lease })
+            let Published { at, confirmed, kept } = *published;
+            (name.to_string(), Entry { at, confirmed, lease, indexed: kept.indexed })
         });
         (backend.clone(), names.collect())
     });
@@ -158,6 +161,13 @@ struct Entry {
     /// Seconds; nought for one that was asked for, and not granted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     lease: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    indexed: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 #[derive(Serialize, Deserialize)]

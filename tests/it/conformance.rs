@@ -24,6 +24,7 @@ use tagalong::{
         ownership::OwnerId,
         plan::{Guard, Observed, RrsetSwap, Scope, ZoneChange},
         reason::Reason,
+        refresh::Keeping,
         rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
     },
     ec2::{
@@ -59,6 +60,9 @@ fn subjects() -> Vec<Subject> {
         memory(),
         rfc2136("rfc2136 at named", named, |it| it),
         rfc2136("rfc2136 at named, by DHCID", named, |it| it.marking_by_dhcid("i-us")),
+        rfc2136("rfc2136 at named, with a lease and an index", named, |it| {
+            it.keeping(Keeping { lease: Some(Duration::from_secs(3600)), index: true })
+        }),
         rfc2136("rfc2136 at the sandbox", ours, |it| it),
         peer(knot),
         peer(powerdns),

@@ -34,6 +34,15 @@ impl Peer {
 
     /// The same with a narrower access list.
     pub(crate) fn knot_that_takes(key: &str, limits: &str) -> Self {
+        Self::knot_that_lets(key, "update, transfer", limits)
+    }
+
+    /// The same with zones that nobody may transfer.
+    pub(crate) fn knot_that_gives_nothing(key: &str) -> Self {
+        Self::knot_that_lets(key, "update", "")
+    }
+
+    fn knot_that_lets(key: &str, actions: &str, limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let addr = free_port(Ipv4Addr::LOCALHOST.into());
         let path = dir.path().display();
@@ -46,7 +55,7 @@ impl Peer {
         let conf = format!(
             "server:\n    rundir: \"{path}\"\n    listen: [ {}@{} ]\nlog:\n  - target: stderr\n    any: warning\n\
              database:\n    storage: \"{path}\"\nkey:\n  - id: agent-key\n    algorithm: hmac-sha256\n    secret: {}\n\
-             acl:\n  - id: all\n    key: agent-key\n    action: [ update, transfer ]\n{limits}zone:\n{}",
+             acl:\n  - id: all\n    key: agent-key\n    action: [ {actions} ]\n{limits}zone:\n{}",
             addr.ip(),
             addr.port(),
             secret(key),

@@ -14,7 +14,7 @@ use tagalong::{
         naming::{Conflict, Reverse, Wish},
         ownership::{OwnerId, Ownership, ownership, records_at},
         plan::{Observed, Plan, plan},
-        refresh::{Lease, refresh},
+        refresh::{Keeping, Kept, Lease, refresh},
         resolv_conf::{ResolvConf, Wanted},
         rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
     },
@@ -144,10 +144,11 @@ proptest! {
         let (memory, observed) = world(&records);
         let mut first = plan(&us(), &wishes, &BTreeSet::new(), &observed);
         let without = first.clone();
-        let lease = Lease::Granted(100);
-        let known = |name: &Name| (name.clone(), Published { at: 0, confirmed: true, lease });
+        let kept = Kept { lease: Lease::Granted(100), indexed: false };
+        let keeping = Keeping { lease: Some(Duration::from_secs(100)), index: false };
+        let known = |name: &Name| (name.clone(), Published { at: 0, confirmed: true, kept });
         let known = wishes.keys().map(known).collect();
-        refresh(&mut first, &us(), &wishes, &observed, &known, Some(Duration::from_secs(100)), 80);
+        refresh(&mut first, &us(), &wishes, &observed, &known, keeping, 80);
         prop_assert!(first.unchanged.is_empty(), "{first:?}");
         prop_assert!(carry_out(&memory, &first), "what was just read still holds");
         let after = memory.records().clone();

@@ -1,5 +1,7 @@
 //! `reap`: what instances that are gone have left goes, by rule, after a time, and nothing else.
 
+mod index;
+
 use sandbox::{
     fault::{Fault, Service},
     instance::{DEFAULT_VPC, Instance, InstanceState},

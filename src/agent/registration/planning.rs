@@ -66,8 +66,8 @@ impl Registration<'_> {
             (plan, observed) = self.plan_for(&desired, &mut notices).await?;
         }
         let published = ledger.published.get(self.name).cloned().unwrap_or_default();
-        let (asked, now) = (self.backend.lease(), self.clock.now());
-        refresh(&mut plan, self.owner, &desired, &observed, &published, asked, now);
+        let (keeping, now) = (self.backend.keeping(), self.clock.now());
+        refresh(&mut plan, self.owner, &desired, &observed, &published, keeping, now);
         Ok(Planned { plan, desired, notices })
     }
 

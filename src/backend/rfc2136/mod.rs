@@ -6,6 +6,7 @@
 
 mod copies;
 mod dhcid;
+mod index;
 mod kerberos;
 mod keys;
 mod lower;
@@ -31,6 +32,7 @@ use crate::{
     core::{
         name::Name,
         plan::{Guard, Observed, ZoneChange},
+        refresh::Keeping,
         rrset::Records,
     },
     ports::{Backend, Failure, error::BackendError},
@@ -52,8 +54,8 @@ pub struct Rfc2136 {
     kerberos: Option<Kerberos>,
     /// Where names are marked by DHCID.
     marks: Option<Marks>,
-    /// The lease that is asked for.
-    lease: Option<Duration>,
+    /// The lease that is asked for, and whether marked names are indexed.
+    keeping: Keeping,
     zones: Mutex<BTreeMap<Name, Home>>,
     /// Zones whose update a server would not take, and the primary that it led to: only that one knows how they stand.
     primaries: Mutex<BTreeMap<Name, SocketAddr>>,
@@ -91,7 +93,7 @@ impl Rfc2136 {
             keys,
             kerberos: None,
             marks: None,
-            lease: None,
+            keeping: Keeping::default(),
             zones,
             primaries,
             vouched,
@@ -99,10 +101,10 @@ impl Rfc2136 {
         }
     }
 
-    /// The same, which asks for a lease of what it publishes.
+    /// The same, which keeps this about what it publishes.
     #[must_use]
-    pub fn leasing(self, lease: Duration) -> Self {
-        Self { lease: Some(lease), ..self }
+    pub fn keeping(self, keeping: Keeping) -> Self {
+        Self { keeping, ..self }
     }
 
     fn home(&self, zone: &Name) -> Option<Home> {
@@ -281,8 +283,8 @@ impl Backend for Rfc2136 {
         self.keys.try_each(|| self.try_to_read(zone)).await
     }
 
-    fn lease(&self) -> Option<Duration> {
-        self.lease
+    fn keeping(&self) -> Keeping {
+        self.keeping
     }
 
     fn place(&self) -> String {

@@ -154,7 +154,7 @@ impl Rfc2136 {
         Ok(())
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         server: SocketAddr,
         questions: &[(&Name, Question)],

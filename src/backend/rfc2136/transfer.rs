@@ -1,4 +1,4 @@
-//! A zone read whole, from its primary (AXFR, RFC 5936).
+//! A zone read whole, from its primary (AXFR, RFC 5936), or else by the names in its index.
 
 use super::{Home, Rfc2136, peer, refusal::answered};
 use crate::{
@@ -29,6 +29,10 @@ impl Rfc2136 {
                 }
             }
         }
-        Err(last.unwrap_or_else(unknown))
+        let refused = last.unwrap_or_else(unknown);
+        if matches!(refused, BackendError::NoAnswer { .. }) {
+            return Err(refused);
+        }
+        self.read_by_index(zone).await?.ok_or(refused)
     }
 }

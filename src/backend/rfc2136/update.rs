@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use super::{Rfc2136, keys::InUse, lower, peer, refusal::answered};
+use super::{Rfc2136, index::indexed, keys::InUse, lower, peer, refusal::answered};
 use crate::{
     core::{name::Name, plan::ZoneChange},
     ports::error::BackendError,
@@ -71,12 +71,14 @@ impl Rfc2136 {
         server: SocketAddr,
         change: &ZoneChange,
     ) -> Result<Option<Duration>, BackendError> {
+        let indexed = self.keeping.index.then(|| indexed(change));
+        let change = indexed.as_ref().unwrap_or(change);
         let marked = self.marks.as_ref().map(|marks| marks.translate(change));
         let (prerequisites, updates) = lower::lower(marked.as_ref().unwrap_or(change));
         let unencodable =
             |error| BackendError::Failed { action: "encoding the update", source: Box::new(error) };
         let adds = updates.iter().any(|update| matches!(update, Update::AddToRrset(..)));
-        let lease = self.lease.filter(|_| adds);
+        let lease = self.keeping.lease.filter(|_| adds);
         let request = update(&change.zone, &prerequisites, &updates, lease).map_err(unencodable)?;
         if let Some(kerberos) = &self.kerberos {
             let change = marked.as_ref().unwrap_or(change);
