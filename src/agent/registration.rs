@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
-pub use self::planning::Planned;
+pub use self::planning::{Planned, stand_in};
 use super::{
     notebook::Notebook,
     patience::{Patience, out_of_time},

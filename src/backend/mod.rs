@@ -2,7 +2,7 @@
 //!
 //! 1. write `backend/NAME.rs` with a type that implements [`Backend`]: `observe` reads from the authority, `apply` is one
 //!    compare and swap; lower every [`Guard`](crate::core::plan::Guard), and say in a table what each becomes;
-//! 2. add its variant to `config::BackendConfig`, its keys to `config/schema.rs`, and an arm to [`open`];
+//! 2. add its variant to `config::BackendConfig`, its keys to `config/table.rs`, and an arm to [`open`];
 //! 3. add one line to the subjects of `tests/it/conformance.rs`, and make the suite pass.
 
 pub mod memory;

@@ -5,6 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::timeout_at;
+
 use super::{
     Code,
     args::Args,
@@ -14,12 +16,13 @@ use super::{
 };
 use crate::{
     agent::{
-        registration::{Registered, Registration, Unwanted},
+        patience::out_of_time,
+        registration::{Registered, Registration, Unwanted, stand_in},
         report::Report,
     },
     core::{
         facts::Facts,
-        naming::{Wishes, desire},
+        naming::{Conflict, Wishes, desire},
         ownership::OwnerId,
     },
     ports::Failure,
@@ -88,8 +91,18 @@ pub(super) async fn withdraw(
                 continue;
             }
         };
-        let also_retired: BTreeSet<_> =
-            desired.get(&name).into_iter().flat_map(BTreeMap::keys).cloned().collect();
+        let wanted = || desired.get(&name).into_iter().flatten();
+        let mut also_retired = wanted().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
+        let mut unread = None;
+        if !host.notebook.ledger().published.contains_key(&name) {
+            for (name, _) in wanted().filter(|(_, wish)| wish.conflict == Conflict::Suffix) {
+                match timeout_at(deadline, stand_in(opened.port(), &owner, name)).await {
+                    Ok(Ok(found)) => also_retired.extend(found),
+                    Ok(Err(error)) => unread = Some(Failure::of(&error)),
+                    Err(_) => unread = Some(out_of_time(&opened.port().place())),
+                }
+            }
+        }
         let registration = Registration {
             owner: &owner,
             name: &name,
@@ -104,6 +117,7 @@ pub(super) async fn withdraw(
         };
         let mut outcome = registration.run().await;
         outcome.notices.extend(notice);
+        outcome.failures.extend(unread);
         let left = outcome.unreached.iter().map(|name| {
             Failure::told(
                 format!("{name} was not taken back: the backend does not reach its zone now"),

@@ -7,6 +7,7 @@ pub mod duration;
 pub mod iam;
 pub mod schema;
 pub mod settings;
+mod table;
 mod words;
 
 use std::{

@@ -1,5 +1,5 @@
 //! Where TSIG keys are kept. To add a place: write `keys/NAME.rs` with a type that implements
-//! [`KeySource`], add its variant to `config::KeyPlace`, its key to `config/schema.rs`, and an arm to
+//! [`KeySource`], add its variant to `config::KeyPlace`, its key to `config/table.rs`, and an arm to
 //! [`open`].
 
 pub mod file;

@@ -1,24 +1,19 @@
 //! DNS messages to and from octets: queries (RFC 1035) and dynamic updates (RFC 2136).
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{Ipv4Addr, Ipv6Addr},
-    time::Duration,
-};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use hickory_proto::{
     op::{Edns, Message, MessageType, OpCode, Query},
     rr::{
-        self, DNSClass, RData, Record, RecordType,
+        DNSClass, RData, RecordType,
         rdata::{
-            self, NULL,
+            self,
             opt::{EdnsCode, EdnsOption},
         },
     },
-    serialize::binary::{BinEncodable, BinEncoder},
 };
 
+use super::rdata::{empty, from_wire, record, to_wire, value_of};
 use crate::core::{
     name::Name,
     rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
@@ -160,7 +155,7 @@ impl fmt::Debug for Rcode {
 pub struct MessageError(String);
 
 impl MessageError {
-    fn of(error: impl fmt::Display) -> Self {
+    pub(super) fn of(error: impl fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
@@ -334,47 +329,6 @@ fn finish_with(mut message: Message, option: Option<EdnsOption>) -> Result<Reque
     Ok(Request { id: message.metadata.id, octets: message.to_vec().map_err(MessageError::of)? })
 }
 
-fn record(name: &Name, ttl: u32, value: &Rdata) -> Result<Record, MessageError> {
-    let data = match value {
-        Rdata::A(address) => RData::A((*address).into()),
-        Rdata::Aaaa(address) => RData::AAAA((*address).into()),
-        Rdata::Ptr(target) => RData::PTR(rdata::PTR(to_wire(target)?)),
-        Rdata::Cname(target) => RData::CNAME(rdata::CNAME(to_wire(target)?)),
-        Rdata::Ns(target) => RData::NS(rdata::NS(to_wire(target)?)),
-        Rdata::Txt(strings) => {
-            RData::TXT(rdata::TXT::from_bytes(strings.iter().map(Vec::as_slice).collect()))
-        }
-        Rdata::Other { rtype, octets } => {
-            RData::Unknown { code: RecordType::from(*rtype), rdata: NULL::with(octets.clone()) }
-        }
-    };
-    Ok(Record::from_rdata(to_wire(name)?, ttl, data))
-}
-
-fn empty(name: &Name, rtype: RecordType, class: DNSClass) -> Result<Record, MessageError> {
-    let mut record: Record = Record::update0(to_wire(name)?, 0, rtype).into_record_of_rdata();
-    record.dns_class = class;
-    Ok(record)
-}
-
-fn value_of(data: &RData) -> Result<Rdata, MessageError> {
-    Ok(match data {
-        RData::A(address) => Rdata::A(Ipv4Addr::from(*address)),
-        RData::AAAA(address) => Rdata::Aaaa(Ipv6Addr::from(*address)),
-        RData::PTR(target) => Rdata::Ptr(from_wire(&target.0)?),
-        RData::CNAME(target) => Rdata::Cname(from_wire(&target.0)?),
-        RData::NS(target) => Rdata::Ns(from_wire(&target.0)?),
-        RData::TXT(text) => {
-            Rdata::Txt(text.txt_data.iter().map(|string| string.to_vec()).collect())
-        }
-        other => {
-            let mut octets = Vec::new();
-            other.emit(&mut BinEncoder::new(&mut octets)).map_err(MessageError::of)?;
-            Rdata::Other { rtype: other.record_type().into(), octets }
-        }
-    })
-}
-
 fn start_of_authority(zone: &Name, data: &rdata::SOA) -> Result<Soa, MessageError> {
     Ok(Soa {
         zone: zone.clone(),
@@ -382,31 +336,6 @@ fn start_of_authority(zone: &Name, data: &rdata::SOA) -> Result<Soa, MessageErro
         rname: from_wire(&data.rname)?,
         serial: data.serial,
     })
-}
-
-fn to_wire(name: &Name) -> Result<rr::Name, MessageError> {
-    let mut wire = rr::Name::from_labels(name.wire_labels()).map_err(MessageError::of)?;
-    wire.set_fqdn(true);
-    Ok(wire)
-}
-
-fn from_wire(name: &rr::Name) -> Result<Name, MessageError> {
-    Name::from_labels(name.iter()).map_err(MessageError::of)
-}
-
-impl From<RrType> for RecordType {
-    fn from(rtype: RrType) -> Self {
-        match rtype {
-            RrType::A => Self::A,
-            RrType::Aaaa => Self::AAAA,
-            RrType::Ptr => Self::PTR,
-            RrType::Txt => Self::TXT,
-            RrType::Cname => Self::CNAME,
-            RrType::Ns => Self::NS,
-            RrType::Dhcid => Self::from(49),
-            RrType::Other(number) => Self::from(number),
-        }
-    }
 }
 
 impl From<Question> for RecordType {
@@ -422,6 +351,8 @@ impl From<Question> for RecordType {
 
 #[cfg(test)]
 mod tests {
+    use hickory_proto::rr::Record;
+
     use super::*;
 
     fn name(text: &str) -> Name {

@@ -7,6 +7,7 @@ pub mod exchange;
 pub mod gss;
 pub mod key;
 pub mod message;
+mod rdata;
 pub mod tkey;
 pub mod transfer;
 pub mod tsig;

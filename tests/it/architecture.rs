@@ -119,7 +119,7 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
 
 /// Crates that only these files may name.
 const CONFINED: &[(&str, &[&str])] = &[
-    ("hickory_proto", &["wire/message.rs"]),
+    ("hickory_proto", &["wire/message.rs", "wire/rdata.rs"]),
     ("libgssapi", &["wire/gss.rs"]),
     (
         "aws_sdk_route53",

@@ -193,6 +193,22 @@ fn the_next_free_name_stands_in_for_one_that_is_taken_and_is_kept() {
 }
 
 #[test]
+fn a_host_that_has_lost_its_memory_takes_back_what_stands_in_too() {
+    Authority::each(|authority, key| {
+        theirs(authority, HOME);
+        authority.add(ZONE, "web-1-2.corp.internal. 60 A 10.0.9.8");
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], key, SUFFIX);
+        lab.once().prints(&[STAND_IN]);
+        std::fs::remove_dir_all(lab.path("state")).unwrap();
+        lab.tagalong(&["withdraw"]).expect_code(0).prints(&[STAND_IN]);
+        assert_eq!(authority.read(STAND_IN, "ANY"), [""; 0]);
+        assert_eq!(authority.read(REVERSE, "PTR"), [""; 0]);
+        assert_eq!(authority.read(NAME, "A"), ["10.0.9.9"]);
+    });
+}
+
+#[test]
 fn two_hosts_of_one_name_get_one_each_whoever_is_first() {
     Authority::each(|authority, key| {
         let ids = ["i-0aaaaaaaaaaaaaaa1", THEM, "i-0ccccccccccccccc3"];

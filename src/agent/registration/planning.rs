@@ -8,12 +8,13 @@ use crate::{
     core::{
         name::Name,
         naming::{Conflict, Wish},
+        ownership::{OwnerId, Ownership, ownership},
         plan::{Blocked, Observed, Plan, plan},
         reason::Obstacle,
         refresh::refresh,
         suffix,
     },
-    ports::{Failure, error::BackendError},
+    ports::{Backend, Failure, error::BackendError},
 };
 
 /// What is to be done, and what that is for.
@@ -118,6 +119,31 @@ impl Registration<'_> {
         }
         Ok(None)
     }
+}
+
+/// The name that stands in for `name` by the zone alone, for a host that has lost its memory. They are given in their order, so
+/// that none comes after several that nobody has.
+///
+/// # Errors
+/// The backend cannot be read.
+pub async fn stand_in(
+    backend: &dyn Backend,
+    owner: &OwnerId,
+    name: &Name,
+) -> Result<Option<Name>, BackendError> {
+    let candidates = (2..=suffix::MOST).map_while(|number| suffix::candidate(name, number));
+    for some in candidates.collect::<Vec<_>>().chunks(AT_ONCE) {
+        let observed = backend.observe(some).await?;
+        let ownerships = some.iter().map(|name| ownership(name, owner, &observed.records));
+        let ownerships = ownerships.collect::<Vec<_>>();
+        if let Some(place) = ownerships.iter().position(|it| *it == Ownership::Ours) {
+            return Ok(some.get(place).cloned());
+        }
+        if ownerships.iter().all(|it| *it == Ownership::Vacant) {
+            return Ok(None);
+        }
+    }
+    Ok(None)
 }
 
 fn is_suffixed(blocked: &Blocked, desired: &BTreeMap<Name, Wish>) -> bool {
