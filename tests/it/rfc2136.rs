@@ -2,6 +2,7 @@
 
 mod dhcid;
 mod faults;
+mod kea;
 mod matrix;
 mod primary;
 mod refusals;

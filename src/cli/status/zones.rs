@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::future::join_all;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     backend::rfc2136::{Keys, Rfc2136, ZoneCopy},
@@ -53,7 +53,8 @@ async fn of_backend(
     names: Vec<Name>,
 ) -> Vec<Published> {
     let backend = Rfc2136::new(name, servers.clone(), Keys::none());
-    let Ok(Ok(observed)) = timeout(PATIENCE, backend.observe(&names)).await else {
+    let by = Instant::now() + PATIENCE;
+    let Ok(Ok(observed)) = timeout_at(by, backend.observe(&names)).await else {
         let silent = |server| ZoneCopy { server, is_primary: false, serial: None };
         let servers = servers.into_iter().map(silent).collect::<Vec<_>>();
         let (zone, backend) = ("not known,".to_owned(), name.to_owned());
@@ -61,7 +62,7 @@ async fn of_backend(
     };
     let zones = observed.zones.into_values().collect::<BTreeSet<_>>();
     let zones = zones.iter().map(async |zone| {
-        let copies = timeout(PATIENCE, backend.copies(zone)).await.unwrap_or_default();
+        let copies = timeout_at(by, backend.copies(zone)).await.unwrap_or_default();
         Published {
             zone: zone.to_string(),
             backend: name.to_owned(),
@@ -100,4 +101,5 @@ impl Published {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Of one who looks at a terminal, in all.
+const PATIENCE: Duration = Duration::from_secs(2);

@@ -9,7 +9,7 @@ use crate::{
 const THEIRS: &str =
     "TYPE49 \\# 35 000201636fc0b8271c82825bb1ac5c41cf5351aa69b4febd94e8f17cdb95000da48c40";
 
-fn publish(lab: &Lab, authority: &Authority, key: &str) {
+pub(super) fn publish(lab: &Lab, authority: &Authority, key: &str) {
     let record = "reverse = true\n";
     lab.publish_at(&[authority.addr()], key, record);
     let path = lab.path("config.toml");
