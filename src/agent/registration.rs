@@ -155,6 +155,7 @@ impl Registration<'_> {
             if !again {
                 return outcome;
             }
+            tracing::debug!(backend = self.name, %error, "tried again");
         }
     }
 

@@ -9,7 +9,10 @@ use super::{
     wiring::read,
 };
 use crate::{
-    config::{BackendConfig, Config},
+    config::{
+        BackendConfig, Config, Keytab,
+        settings::{ConfigError, Origin},
+    },
     wire::gss::{self, environment},
 };
 
@@ -31,13 +34,9 @@ pub(super) fn start_over(args: &Args) {
     let Some(config) = read(args).ok().and_then(|settings| Config::of(&settings).ok()) else {
         return;
     };
-    let mut keytabs = config.backends.values().filter_map(|backend| match backend {
-        BackendConfig::Rfc2136 { keytab, .. } => keytab.as_ref(),
-        BackendConfig::Route53 { .. } => None,
-    });
-    let Some(keytab) = keytabs.next() else { return };
+    let Some((_, keytab)) = keytab_of(&config) else { return };
     let wanted = environment(&keytab.path);
-    if wanted.iter().all(|(name, value)| env::var_os(name).as_ref() == Some(value)) {
+    if is_in_force(keytab) {
         return;
     }
     let mut arguments = env::args_os();
@@ -53,4 +52,33 @@ pub(super) fn start_over(args: &Args) {
     print::notice(format!(
         "the program could not be started over with its keytab in the environment: {error}"
     ));
+}
+
+/// Whether the keytab of a configuration is the one that this process began with.
+///
+/// # Errors
+/// It is another one.
+pub(super) fn check(config: &Config) -> Result<(), Vec<ConfigError>> {
+    match keytab_of(config) {
+        Some((backend, keytab)) if !is_in_force(keytab) => {
+            let what = format!(
+                "`backend.{backend}.keytab`: the Kerberos library has it from the start of the agent on; `systemctl restart tagalong` makes it use {}",
+                keytab.path.display()
+            );
+            Err(vec![ConfigError { origin: Origin::Default, what }])
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The one keytab that there is, and a backend that names it.
+fn keytab_of(config: &Config) -> Option<(&String, &Keytab)> {
+    config.backends.iter().find_map(|(name, backend)| match backend {
+        BackendConfig::Rfc2136 { keytab, .. } => Some((name, keytab.as_ref()?)),
+        BackendConfig::Route53 { .. } => None,
+    })
+}
+
+fn is_in_force(keytab: &Keytab) -> bool {
+    environment(&keytab.path).iter().all(|(name, value)| env::var_os(name).as_ref() == Some(value))
 }

@@ -181,7 +181,7 @@ fn show(args: &Args, found: &Found) -> Code {
         .plans
         .iter()
         .flat_map(|(_, _, plan)| plan.changes.iter().flat_map(|change| &change.swaps));
-    let swaps = swaps.collect::<Vec<_>>();
+    let swaps = swaps.filter(|swap| swap.because != Reason::Kept).collect::<Vec<_>>();
     let blocked = found.plans.iter().flat_map(|(_, _, plan)| &plan.blocked).count();
     if args.json {
         print::data(json(found));

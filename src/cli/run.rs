@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep},
+};
 
 use super::{Code, args::Args, print, wiring::settings, worker::Worker};
 use crate::{
@@ -73,7 +76,21 @@ async fn live(
         clock: &SystemClock,
     };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), "the agent begins");
-    agent.run(events).await;
+    let exposition = worker.exposition.clone();
+    let answering = async {
+        while let Some(addr) = worker.config().metrics {
+            // It may be of an interface that is not up yet.
+            let Err(error) = exposition.serve(addr).await;
+            worker.cannot_listen(addr, &error);
+            sleep(LISTENING_AGAIN).await;
+        }
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = agent.run(events) => {}
+        () = answering => {}
+    }
+    exposition.end();
     let stopped = Instant::now();
     let withdraws = worker.withdraws_at_stop(shutdown::under_way);
     let (withdraws, ()) = tokio::join!(withdraws, worker.leave_the_resolver_alone());
@@ -87,6 +104,8 @@ async fn live(
 
 /// From the signal to the end of a withdrawal: whoever stops us waits, for 2 s in all.
 const STOP_LIMIT: Duration = Duration::from_millis(1800);
+/// Until the metrics' address is tried again.
+const LISTENING_AGAIN: Duration = Duration::from_secs(10);
 /// Whoever looks whether the agent runs holds the lock for an instant.
 const LOOKED_AT: Duration = Duration::from_millis(200);
 /// Events that wait while the loop is busy; sources wait when there are more.

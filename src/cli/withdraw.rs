@@ -94,9 +94,11 @@ pub(super) async fn withdraw(
         let wanted = || desired.get(&name).into_iter().flatten();
         let mut also_retired = wanted().map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
         let mut unread = None;
+        let now = tokio::time::Instant::now();
+        let by_then = now + deadline.saturating_duration_since(now) / 2;
         if !host.notebook.ledger().published.contains_key(&name) {
             for (name, _) in wanted().filter(|(_, wish)| wish.conflict == Conflict::Suffix) {
-                match timeout_at(deadline, stand_in(opened.port(), &owner, name)).await {
+                match timeout_at(by_then, stand_in(opened.port(), &owner, name)).await {
                     Ok(Ok(found)) => also_retired.extend(found),
                     Ok(Err(error)) => unread = Some(Failure::of(&error)),
                     Err(_) => unread = Some(out_of_time(&opened.port().place())),

@@ -1,6 +1,8 @@
 //! The agent's jobs: what a pass does, part by part, on a host that stays.
 
 mod leases;
+mod metrics;
+mod reload;
 mod resolver;
 mod stop;
 mod telling;
@@ -18,17 +20,14 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::{sync::Mutex, time::Instant};
 
-use self::{
-    resolver::Listing,
-    telling::{LOOK, RELOAD},
-};
+use self::{resolver::Listing, telling::LOOK};
 use super::{
     args::Args,
     known::Known,
     leases::Leases,
     once::{register_all, resolvers},
     pass::turn,
-    wiring::{Host, read, refused},
+    wiring::{Host, refused},
 };
 use crate::{
     agent::{
@@ -46,6 +45,8 @@ use crate::{
         facts::Facts,
         job::{Job, Note, Outcome, Possession, Rhythm},
         lease::Lease,
+        metrics::Samples,
+        reason::Reason,
         resolv_conf::Wanted,
     },
     ec2::imds::Patience,
@@ -54,6 +55,7 @@ use crate::{
     resolver::Resolvers,
     store::trampled::Trampled,
     sys::clock::SystemClock,
+    telemetry::metrics::Exposition,
 };
 
 /// Does the agent's jobs. One thread does them all, so that what is between two awaits happens at once.
@@ -96,6 +98,15 @@ pub(super) struct Worker<'a> {
     standing: RefCell<Standing>,
     /// Since when another pass is waited for.
     waiting_since: Cell<Option<Instant>>,
+    /// When the agent began, in seconds since 1970.
+    started: u64,
+    /// When all names stood last, in seconds since 1970.
+    registered_at: Cell<Option<u64>>,
+    /// Whether that was taken back since.
+    taken_back: Cell<bool>,
+    /// What was counted since then.
+    counts: RefCell<Samples>,
+    pub(super) exposition: Exposition,
 }
 
 impl<'a> Worker<'a> {
@@ -138,11 +149,16 @@ impl<'a> Worker<'a> {
             report: RefCell::default(),
             standing: RefCell::default(),
             waiting_since: Cell::default(),
+            started: SystemClock.now(),
+            registered_at: Cell::default(),
+            taken_back: Cell::default(),
+            counts: RefCell::default(),
+            exposition: Exposition::below(&args.run_dir),
         })
     }
 
     /// What the files and the tags say together, and the files alone while the tags are not known.
-    fn config(&self) -> Config {
+    pub(super) fn config(&self) -> Config {
         self.known().map_or_else(|| (**self.config.borrow()).clone(), |known| known.config.clone())
     }
 
@@ -204,8 +220,11 @@ impl<'a> Worker<'a> {
             (report.registered, report.failures) = (registered, failures);
         }
         let part = Report { resolved: None, ..self.report.borrow().clone() };
-        if part.registered.iter().any(|part| !part.done.is_empty()) {
+        let mut done = part.registered.iter().flat_map(|part| &part.done);
+        if done.any(|swap| swap.because != Reason::Kept) {
             tracing::info!("{part}");
+        } else {
+            tracing::debug!("{part}");
         }
         self.say("register", &part);
         self.registered.set(true);
@@ -306,35 +325,19 @@ impl<'a> Worker<'a> {
         self.known().or_else(|| self.host().complete(None).ok().map(Rc::new))
     }
 
-    fn reload(&self) -> Performed {
-        let checked = read(self.args).and_then(|settings| {
-            let config = Config::of(&settings)?;
-            let (leases, run_dir) = (self.leases.clone(), &self.args.run_dir);
-            let host = Host::new(settings, self.notebook, leases, run_dir, Patience::default())?;
-            Ok((host, config))
-        });
-        match checked {
-            Ok((host, config)) => {
-                self.say_conditions(RELOAD, []);
-                tracing::info!("the configuration was read again");
-                *self.host.borrow_mut() = Rc::new(host);
-                *self.config.borrow_mut() = Rc::new(config);
-                // The tags are as they were, so that what they say is not undone for a moment.
-                let facts = self.known().and_then(|known| known.facts.clone());
-                let known = facts.and_then(|facts| self.host().complete(Some(&facts)).ok());
-                *self.known.borrow_mut() = known.map(Rc::new);
-                let rhythm = self.rhythm();
-                let status = Some(self.status(&self.report.borrow()));
-                Performed { status, ..Performed::with(Outcome::Reloaded(rhythm)) }
+    async fn begin(&self, job: Job, possession: Possession) -> Performed {
+        match job {
+            Job::Reload => self.reload(),
+            Job::Guard => self.guard().await,
+            Job::Look => self.look().await,
+            Job::Register => self.register().await,
+            Job::Withdraw => {
+                let outcome = self.take_back(Instant::now() + PASS_LIMIT).await;
+                self.close(&self.host(), outcome == Outcome::Done)
             }
-            Err(errors) => {
-                let told = errors
-                    .iter()
-                    .map(|error| format!("the old configuration stays in force: {error}"));
-                self.say_conditions(RELOAD, told);
-                let status = Some(self.status(&self.report.borrow()));
-                Performed { status, ..Performed::with(Outcome::Done) }
-            }
+            Job::Rank => self.set_resolver(Listing::Last, possession).await,
+            Job::List => self.set_resolver(Listing::New, possession).await,
+            Job::Probe => self.probe().await,
         }
     }
 }
@@ -352,19 +355,9 @@ impl Work for Worker<'_> {
     }
 
     async fn perform(&self, job: Job, possession: Possession) -> Performed {
-        match job {
-            Job::Reload => self.reload(),
-            Job::Guard => self.guard().await,
-            Job::Look => self.look().await,
-            Job::Register => self.register().await,
-            Job::Withdraw => {
-                let outcome = self.take_back(Instant::now() + PASS_LIMIT).await;
-                self.close(&self.host(), outcome == Outcome::Done)
-            }
-            Job::Rank => self.set_resolver(Listing::Last, possession).await,
-            Job::List => self.set_resolver(Listing::New, possession).await,
-            Job::Probe => self.probe().await,
-        }
+        let performed = self.begin(job, possession).await;
+        self.measure(job, &performed.outcome);
+        performed
     }
 
     fn note(&self, note: Note) -> String {
@@ -385,6 +378,7 @@ impl Work for Worker<'_> {
         }
         let _ = trampled.save(&self.args.run_dir);
         drop(trampled);
+        self.tell();
         self.status(&self.report.borrow())
     }
 }

@@ -108,7 +108,7 @@ impl Check<'_> {
         if lease < SHORTEST_LEASE || lease.as_secs() > u32::MAX.into() {
             self.error(
                 &path,
-                format!("`{text}` is not between 30s and {} days", u32::MAX / 86_400),
+                format!("`{text}` is not between 10m and {} days", u32::MAX / 86_400),
             );
         }
         Some(lease)
@@ -138,7 +138,7 @@ impl Check<'_> {
             self.error(&path, format!("`{keytab}` is no absolute path"));
         }
         if !cfg!(feature = "gssapi") {
-            let what = "this tagalong is built without Kerberos; take the package for your distribution in place of the static program, or build it with \
+            let what = "this tagalong is built without Kerberos; build it with \
                         `--features gssapi`";
             self.error(&path, what);
         }
@@ -194,5 +194,5 @@ impl Check<'_> {
     }
 }
 
-/// Below that a server may refuse (RFC 9664 section 4.2), and a host that is restarted loses its name.
-const SHORTEST_LEASE: Duration = Duration::from_secs(30);
+/// Below that a host that is restarted loses its name, and refreshing costs more than it is worth.
+const SHORTEST_LEASE: Duration = Duration::from_secs(600);

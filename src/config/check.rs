@@ -85,6 +85,7 @@ impl Check<'_> {
                 prefer: self.words("resolver.prefer", words::host_name),
             },
             look: self.pause("metadata.refresh"),
+            metrics: self.listener("metrics.listen"),
             withdraw: self.each_of("lifecycle.withdraw", OCCASIONS),
         }
     }
@@ -303,6 +304,16 @@ impl Check<'_> {
             }
         }
         found
+    }
+
+    /// An address to listen at.
+    fn listener(&mut self, path: &str) -> Option<SocketAddr> {
+        let text = self.text(path)?;
+        self.parsed(path, |text| {
+            text.parse()
+                .map_err(|_| format!("`{text}` is no address with a port, such as 127.0.0.1:9721"))
+        })
+        .filter(|_| !text.is_empty())
     }
 
     /// The time between two of something that an agent does for ever: not so short that it does nothing else.

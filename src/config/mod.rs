@@ -64,6 +64,8 @@ pub struct Config {
     pub resolver: Resolver,
     /// How often the agent looks at the metadata.
     pub look: Duration,
+    /// Where the agent answers with metrics.
+    pub metrics: Option<SocketAddr>,
     /// When the agent takes the records back.
     pub withdraw: Vec<Occasion>,
 }

@@ -184,7 +184,8 @@ mod tests {
                 "backend",
                 "discovery",
                 "resolver",
-                "lifecycle"
+                "lifecycle",
+                "metrics"
             ]
         );
         assert_eq!(

@@ -144,7 +144,7 @@ pub const KEYS: &[Key] = &[
         "\"2h\"",
         "rfc2136: the lease that is asked for with each update (RFC 9664): a server that grants one takes the records back by itself when this host has not \
          refreshed them in time, which the agent does; after `tagalong once` alone they go. Servers that know no leases (BIND 9.18, Knot, PowerDNS, Samba) ignore it. \
-         30s at least",
+         Ten minutes at least",
     ),
     key(
         "backend.*.index",
@@ -255,5 +255,12 @@ pub const KEYS: &[Key] = &[
         "[\"terminate\"]",
         "when the agent takes the records back: `terminate` (a spot interruption notice, or the Auto Scaling target state \
          Terminated), `poweroff` (the host is shut down; never for a reboot), `stop` (the agent is stopped, a reboot included)",
+    ),
+    unset(
+        "metrics.listen",
+        Form::Text,
+        "\"127.0.0.1:9721\"",
+        "where the agent answers `GET /metrics` for Prometheus, from its start on; the same is always in metrics/tagalong.prom in the run directory, \
+         for node_exporter's textfile collector",
     ),
 ];

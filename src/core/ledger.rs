@@ -6,7 +6,13 @@ use std::{
 };
 
 use super::{
-    affinity::Subnet, name::Name, naming::Wish, ownership::OwnerId, plan::Plan, refresh::Kept,
+    affinity::Subnet,
+    name::Name,
+    naming::Wish,
+    ownership::OwnerId,
+    plan::{Plan, RrsetSwap},
+    reason::Reason,
+    refresh::Kept,
     servers::NameServer,
 };
 
@@ -148,8 +154,9 @@ impl Ledger {
         let names = self.published.entry(backend.to_owned()).or_default();
         let kept = kept.iter().copied().chain(std::iter::repeat(Kept::default()));
         for (change, kept) in plan.changes.iter().zip(kept) {
-            for name in change.swaps.iter().map(|swap| &swap.key.name) {
-                if desired.contains_key(name) {
+            for RrsetSwap { key, because, .. } in &change.swaps {
+                let name = &key.name;
+                if desired.contains_key(name) || *because == Reason::Kept {
                     names.insert(name.clone(), Published { at: now, confirmed: true, kept });
                 } else {
                     names.remove(name);

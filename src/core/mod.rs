@@ -3,6 +3,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod membership;
+pub mod metrics;
 pub mod name;
 pub mod rrset;
 

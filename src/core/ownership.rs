@@ -207,6 +207,17 @@ pub fn marked(present: Option<&Rrset>, owner: &OwnerId, ttl: u32) -> Rrset {
     set
 }
 
+impl Rrset {
+    /// The same without anybody's markers.
+    #[must_use]
+    pub fn without_markers(&self) -> Self {
+        let is_marker = |value: &Rdata| {
+            OwnerId::of_marker(value).is_some() || Member::of_marker(value).is_some()
+        };
+        Self::new(self.ttl, self.values.iter().filter(|value| !is_marker(value)).cloned())
+    }
+}
+
 /// The TXT set at a name with `owner`'s marker taken out of it; `None` when nothing else is left.
 #[must_use]
 pub fn unmarked(present: &Rrset, owner: &OwnerId) -> Option<Rrset> {

@@ -61,7 +61,7 @@ pub struct Blocked {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Plan {
-    /// One change a zone.
+    /// One change a zone, and one for each name that is sent again.
     pub changes: Vec<ZoneChange>,
     /// Wanted names that are somebody else's, or nobody's to give.
     pub blocked: Vec<Blocked>,

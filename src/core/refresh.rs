@@ -1,8 +1,8 @@
 //! What is kept about published names beside their records, and when they are sent again for it.
 //!
 //! A server that grants a lease (RFC 9664) takes records back by itself, unless they are sent again in time. An update leases
-//! what it adds and nothing else: whatever is done about a name is done about all of it. An index of marked names is written
-//! with their markers.
+//! what it adds and nothing else: where one record of a name changes, the others are sent with it. An index of marked names is
+//! written with their markers.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,13 +12,12 @@ use std::{
 use super::{
     change::{Guard, RrsetSwap, Scope, ZoneChange},
     ledger::{Ledger, Published},
-    membership::Member,
+    membership::{Member, members},
     name::Name,
-    naming::Wish,
-    ownership::OwnerId,
+    ownership::{OwnerId, Ownership, ownership_of, records_at},
     plan::{Observed, Plan},
     reason::Reason,
-    rrset::{Rdata, RrType, Rrset, RrsetKey},
+    rrset::{Rdata, RrType, RrsetKey},
 };
 
 /// What a backend keeps about what it publishes.
@@ -46,14 +45,18 @@ impl Kept {
         let lease = match (keeping.lease, granted) {
             (None, _) => Lease::Unasked,
             (Some(_), None) => Lease::Ungranted,
-            (Some(_), Some(granted)) => Lease::Granted(granted.as_secs()),
+            // No time at all is no lease.
+            (Some(_), Some(granted)) => match granted.as_secs() {
+                0 => Lease::Ungranted,
+                seconds => Lease::Granted(seconds),
+            },
         };
         Self { lease, indexed: keeping.index }
     }
 
     /// Whether a change of one of the name's records must bring the others with it.
     fn needs_all(self, keeping: Keeping) -> bool {
-        let is_leased = keeping.lease.is_some() && self.lease != Lease::Ungranted;
+        let is_leased = keeping.lease.is_some() || matches!(self.lease, Lease::Granted(_));
         is_leased || self.needs_index(keeping)
     }
 
@@ -68,8 +71,9 @@ impl Kept {
 /// asked for now   the name's lease            to be sent again
 /// yes             never asked for             now, to ask for one
 /// yes             asked for, and not granted  never: the server does not know leases
-/// yes, no         granted                     when four fifths of it are over (RFC 9664 section 5.2); now, to end it
-/// no              never asked for             never
+/// yes             granted                     when four fifths of it are over (RFC 9664 section 5.2)
+/// no              granted                     now, to end it
+/// no              never, or not granted       never
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lease {
@@ -86,7 +90,10 @@ impl Published {
     fn is_due(&self, keeping: Keeping, now: u64) -> bool {
         let is_over = match (keeping.lease, self.kept.lease) {
             (Some(_), Lease::Unasked) | (None, Lease::Granted(_)) => true,
-            (Some(_), Lease::Granted(_)) => self.refresh_at().is_some_and(|at| at <= now),
+            // One that began in the future was counted by another clock.
+            (Some(_), Lease::Granted(_)) => {
+                self.at > now || self.refresh_at().is_some_and(|at| at <= now)
+            }
             (Some(_), Lease::Ungranted) | (None, Lease::Unasked | Lease::Ungranted) => false,
         };
         is_over || self.kept.needs_index(keeping)
@@ -94,19 +101,24 @@ impl Published {
 
     fn refresh_at(&self) -> Option<u64> {
         match self.kept.lease {
-            Lease::Granted(seconds) => Some(self.at.saturating_add(seconds - seconds.div_ceil(5))),
+            Lease::Granted(seconds) => {
+                let term = (seconds - seconds.div_ceil(5)).max(SHORTEST_TERM);
+                Some(self.at.saturating_add(term))
+            }
             Lease::Unasked | Lease::Ungranted => None,
         }
     }
 }
 
 impl Ledger {
-    /// How long it is until a lease of ours has to be refreshed, spread by `chance`, from 0 to 1, over a twentieth of it.
+    /// How long it is, after a pass, until a lease of ours has to be refreshed, spread by `chance`, from 0 to 1, over a twentieth
+    /// of it. What is due by now is what that pass could not refresh: it is tried again as any failure is.
     #[must_use]
     pub fn refresh_in(&self, now: u64, chance: f64) -> Option<Duration> {
         let published = self.published.values().flat_map(|names| names.values());
         let waits = published.filter_map(|published| {
-            let left = Duration::from_secs(published.refresh_at()?.saturating_sub(now));
+            let left = published.refresh_at()?.checked_sub(now).filter(|left| *left > 0)?;
+            let left = Duration::from_secs(left);
             let Lease::Granted(seconds) = published.kept.lease else { return None };
             Some(left + Duration::from_secs(seconds).mul_f64(chance / 20.0))
         });
@@ -114,94 +126,131 @@ impl Ledger {
     }
 }
 
-/// Adds to a plan what it takes to keep names: everything of ours at names whose turn it is, and at those that change anyway.
+/// Adds to a plan what it takes to keep names: all of ours at each that changes and stays; and at each whose turn it is a change
+/// of its own, so that it shares no other's fate. That is any name of ours that was read and stays as it is, wanted or not yet
+/// given up.
 pub fn refresh(
     plan: &mut Plan,
     owner: &OwnerId,
-    desired: &BTreeMap<Name, Wish>,
     observed: &Observed,
     published: &BTreeMap<Name, Published>,
     keeping: Keeping,
     now: u64,
 ) {
-    for (name, wish) in desired {
-        let Some(zone) = observed.zones.get(name) else { continue };
+    let mut again = Vec::new();
+    for (name, zone) in &observed.zones {
+        let ours = ours_at(owner, name, observed);
+        if ours.is_empty() {
+            continue;
+        }
         let unknown = Published { at: now, confirmed: true, kept: Kept::default() };
         let known = published.get(name).unwrap_or(&unknown);
-        let is_unchanged = plan.unchanged.contains(name);
-        let is_wanted =
-            if is_unchanged { known.is_due(keeping, now) } else { known.kept.needs_all(keeping) };
-        let place = plan.changes.iter().position(|change| change.zone == *zone);
-        if !is_wanted || (place.is_none() && !is_unchanged) {
-            continue;
-        }
-        let place = place.unwrap_or_else(|| {
-            let zone = zone.clone();
-            plan.changes.push(ZoneChange { zone, guards: Vec::new(), swaps: Vec::new() });
-            plan.changes.len() - 1
-        });
-        let Some(change) = plan.changes.get_mut(place) else { continue };
-        let is_changed = change.swaps.iter().any(|swap| swap.key.name == *name);
-        if !is_unchanged && !is_changed {
-            continue;
-        }
-        for rtype in [RrType::A, RrType::Aaaa, RrType::Ptr, RrType::Txt] {
-            let key = RrsetKey::new(name.clone(), rtype);
-            if let Some(there) = observed.records.get(&key) {
-                send_again(change, key, there, |value| is_ours(value, owner, wish));
+        let is_about = |swap: &RrsetSwap| swap.key.name == *name;
+        let changing = plan.changes.iter_mut().find(|change| change.swaps.iter().any(is_about));
+        match changing {
+            Some(change) if known.kept.needs_all(keeping) && !leaves(change, name, owner) => {
+                send_again(change, &ours, observed);
             }
-        }
-        if is_unchanged {
-            change.guards.extend(guards(name, wish, observed));
-            plan.unchanged.retain(|unchanged| unchanged != name);
+            None if known.is_due(keeping, now) => {
+                let guards = still_ours(owner, name, observed);
+                let mut change = ZoneChange { zone: zone.clone(), guards, swaps: Vec::new() };
+                send_again(&mut change, &ours, observed);
+                again.push(change);
+                plan.unchanged.retain(|unchanged| unchanged != name);
+            }
+            _ => {}
         }
     }
+    plan.changes.extend(again);
 }
 
-/// Whether a value at a wanted name is what we put there.
-fn is_ours(value: &Rdata, owner: &OwnerId, wish: &Wish) -> bool {
+/// What of the records at a name is ours: all that we manage at one that is ours alone, at a shared one what came with our
+/// marker; nothing at any other.
+fn ours_at(
+    owner: &OwnerId,
+    name: &Name,
+    observed: &Observed,
+) -> BTreeMap<RrsetKey, BTreeSet<Rdata>> {
+    let here = || records_at(name, &observed.records);
+    let members = members(here().map(|(_, set)| set)).collect::<Vec<_>>();
+    let shares = members.iter().filter(|member| member.owner == *owner);
+    let shares = shares.flat_map(|member| &member.addresses).copied().collect::<BTreeSet<_>>();
+    let is_whole = match ownership_of(owner, here().map(|(_, set)| set)) {
+        Ownership::Ours => members.is_empty(),
+        Ownership::Shared if members.iter().any(|member| member.owner == *owner) => false,
+        _ => return BTreeMap::new(),
+    };
+    let is_ours = |value: &Rdata| match value {
+        Rdata::Txt(_) => is_marker_of(owner, value),
+        Rdata::Ptr(_) => is_whole,
+        _ => value.ip().is_some_and(|ip| is_whole || shares.contains(&ip)),
+    };
+    let sets = here().map(|(key, set)| {
+        let ours = set.values.iter().filter(|value| is_ours(value)).cloned();
+        (key.clone(), ours.collect::<BTreeSet<_>>())
+    });
+    sets.filter(|(_, ours)| !ours.is_empty()).collect()
+}
+
+fn is_marker_of(owner: &OwnerId, value: &Rdata) -> bool {
     let marker = OwnerId::of_marker(value);
     let marker = marker.or_else(|| Some(Member::of_marker(value)?.owner));
-    wish.values.contains(value) || marker.as_ref() == Some(owner)
+    marker.as_ref() == Some(owner)
 }
 
-/// Adds to `change` those of an RRset's values that are ours and stay.
+/// Whether a change takes our marker from a name.
+fn leaves(change: &ZoneChange, name: &Name, owner: &OwnerId) -> bool {
+    let key = RrsetKey::new(name.clone(), RrType::Txt);
+    let markers = change.swaps.iter().find(|swap| swap.key == key);
+    markers.is_some_and(|swap| {
+        let mut after = swap.after.iter().flat_map(|set| &set.values);
+        !after.any(|value| is_marker_of(owner, value))
+    })
+}
+
+/// Adds to `change` those of our values that stay.
 fn send_again(
     change: &mut ZoneChange,
-    key: RrsetKey,
-    there: &Rrset,
-    is_ours: impl Fn(&Rdata) -> bool,
+    ours: &BTreeMap<RrsetKey, BTreeSet<Rdata>>,
+    observed: &Observed,
 ) {
-    let ours = there.values.iter().filter(|value| is_ours(value)).cloned();
-    let ours = ours.collect::<BTreeSet<_>>();
-    match change.swaps.iter_mut().find(|swap| swap.key == key).map(|swap| &mut swap.scope) {
-        Some(Scope::Whole) => {}
-        Some(Scope::Values { remove, add }) => {
-            add.extend(ours.into_iter().filter(|value| !remove.contains(value)));
+    for (key, ours) in ours {
+        match change.swaps.iter_mut().find(|swap| swap.key == *key).map(|swap| &mut swap.scope) {
+            // It brings all that is ours in the set anyway.
+            Some(Scope::Whole) => {}
+            Some(Scope::Values { remove, add }) => add.extend(ours.difference(remove).cloned()),
+            None => {
+                let there = observed.records.get(key).cloned();
+                let add = ours.clone();
+                change.swaps.push(RrsetSwap {
+                    key: key.clone(),
+                    before: there.clone(),
+                    after: there,
+                    scope: Scope::Values { remove: BTreeSet::new(), add },
+                    because: Reason::Kept,
+                });
+            }
         }
-        None if ours.is_empty() => {}
-        None => change.swaps.push(RrsetSwap {
-            key,
-            before: Some(there.clone()),
-            after: Some(there.clone()),
-            scope: Scope::Values { remove: BTreeSet::new(), add: ours },
-            because: Reason::Kept,
-        }),
     }
 }
 
-/// The name is still ours, or still shared, and no alias.
-fn guards(name: &Name, wish: &Wish, observed: &Observed) -> Vec<Guard> {
+/// The name is still ours, or we still have a part in it, and it is no alias.
+fn still_ours(owner: &OwnerId, name: &Name, observed: &Observed) -> Vec<Guard> {
     let key = |rtype| RrsetKey::new(name.clone(), rtype);
+    let here = || records_at(name, &observed.records).map(|(_, set)| set);
     let markers = observed.records.get(&key(RrType::Txt)).map(|there| {
-        if wish.shared {
-            Guard::Exists(key(RrType::Txt))
-        } else {
+        if ownership_of(owner, here()) == Ownership::Ours {
             Guard::Unchanged(key(RrType::Txt), there.clone())
+        } else {
+            // Others come and go.
+            Guard::Exists(key(RrType::Txt))
         }
     });
     markers.into_iter().chain([Guard::Absent(key(RrType::Cname))]).collect()
 }
+
+/// Between two refreshes, in seconds, however short the leases that a server grants.
+const SHORTEST_TERM: u64 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -222,6 +271,9 @@ mod tests {
             (Lease::Ungranted, None, u64::MAX, false),
             (Lease::Granted(100), wanted, 1079, false),
             (Lease::Granted(100), wanted, 1080, true),
+            (Lease::Granted(100), wanted, 999, true),
+            (Lease::Granted(1), wanted, 1004, false),
+            (Lease::Granted(1), wanted, 1005, true),
             (Lease::Granted(100), None, 1000, true),
         ] {
             assert_eq!(due(lease, asked, now), expect, "{lease:?} {asked:?} {now}");
@@ -255,6 +307,7 @@ mod tests {
         }
         assert_eq!(ledger.refresh_in(1000, 0.0), Some(Duration::from_secs(160)));
         assert_eq!(ledger.refresh_in(1100, 1.0), Some(Duration::from_secs(70)));
-        assert_eq!(ledger.refresh_in(5000, 0.0), Some(Duration::ZERO));
+        assert_eq!(ledger.refresh_in(1160, 0.0), Some(Duration::from_secs(640)));
+        assert_eq!(ledger.refresh_in(5000, 0.0), None, "what is over could not be refreshed");
     }
 }

@@ -20,13 +20,19 @@ use crate::{
 pub struct KeyFile {
     path: PathBuf,
     place: String,
+    /// What whoever has it can do.
+    power: &'static str,
 }
 
 impl KeyFile {
     /// The file at `path`.
     #[must_use]
     pub fn at(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), place: format!("key file {}", path.display()) }
+        Self {
+            path: path.to_path_buf(),
+            place: format!("key file {}", path.display()),
+            power: OF_A_KEY,
+        }
     }
 
     /// The credential `name` of this unit; outside of any unit that of the agent's, which root can read.
@@ -35,13 +41,17 @@ impl KeyFile {
         let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let directory = directory.unwrap_or_else(|| PathBuf::from(OF_THE_AGENT));
         let place = format!("systemd credential {name} in {}", directory.display());
-        Self { path: directory.join(name), place }
+        Self { path: directory.join(name), place, power: OF_A_KEY }
     }
 
     /// The Kerberos keytab at `path`.
     #[must_use]
     pub fn keytab(path: &Path) -> Self {
-        Self { path: path.to_path_buf(), place: format!("keytab {}", path.display()) }
+        Self {
+            path: path.to_path_buf(),
+            place: format!("keytab {}", path.display()),
+            power: OF_A_KEYTAB,
+        }
     }
 
     /// Reads it.
@@ -67,8 +77,8 @@ impl KeyFile {
             _ => "read by everybody",
         };
         Some(format!(
-            "the {} can be {others}; `chmod 600` it, since whoever has the key can publish as any host",
-            self.place
+            "the {} can be {others}; `chmod 600` it, since whoever has it {}",
+            self.place, self.power
         ))
     }
 }
@@ -91,3 +101,5 @@ impl KeySource for KeyFile {
 /// Where systemd keeps what it hands to the agent (systemd.exec(5), "Credentials").
 const OF_THE_AGENT: &str = "/run/credentials/tagalong.service";
 const LIMIT: u64 = 64 << 10;
+const OF_A_KEY: &str = "can publish as any host";
+const OF_A_KEYTAB: &str = "is this host to everybody";

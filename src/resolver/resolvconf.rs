@@ -160,6 +160,9 @@ async fn run(root: &Path, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>, R
     let program = program.ok_or_else(|| failed("there is no such program".into()))?;
     let work = async {
         let mut child = Command::new(program)
+            // Ours alone; what it runs may have credentials of its own.
+            .env_remove("KRB5CCNAME")
+            .env_remove("KRB5_CLIENT_KTNAME")
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -33,7 +33,7 @@ pub fn parse(content: &[u8]) -> Result<Ledger, ParseError> {
                         lease: match entry.lease {
                             None => Lease::Unasked,
                             Some(0) => Lease::Ungranted,
-                            Some(seconds) => Lease::Granted(seconds),
+                            Some(seconds) => Lease::Granted(seconds.min(u32::MAX.into())),
                         },
                         indexed: entry.indexed,
                     },

@@ -95,6 +95,9 @@ mod imp {
     #[derive(Clone)]
     pub(super) struct Context(Arc<Mutex<ClientCtx>>);
 
+    /// No counting of messages, which BIND would take for a bad signature when one is sent again.
+    const WANTED: CtxFlags = CtxFlags::GSS_C_MUTUAL_FLAG.union(CtxFlags::GSS_C_INTEG_FLAG);
+
     impl Context {
         pub(super) fn begin(
             service: &str,
@@ -104,12 +107,10 @@ mod imp {
             let us = principal.map(|us| name(us, GSS_NT_KRB5_PRINCIPAL)).transpose()?;
             let credentials = Cred::acquire(us.as_ref(), None, CredUsage::Initiate, None);
             let server = name(service, GSS_NT_HOSTBASED_SERVICE)?;
-            // No counting of messages, which BIND would take for a bad signature when one is sent again.
-            let flags = CtxFlags::GSS_C_MUTUAL_FLAG | CtxFlags::GSS_C_INTEG_FLAG;
             let mut context = ClientCtx::new(
                 Some(credentials.map_err(text_of)?),
                 server,
-                flags,
+                WANTED,
                 Some(GSS_MECH_SPNEGO),
             );
             let token = context.step(None, None).map_err(text_of)?;
@@ -118,10 +119,16 @@ mod imp {
         }
 
         pub(super) fn step(&self, token: &[u8]) -> Result<Option<Vec<u8>>, String> {
-            let token = self.with(|context| {
-                context.step(Some(token), None).map(|token| token.map(|token| token.to_vec()))
+            let next = self.with(|context| {
+                let next = context.step(Some(token), None)?;
+                let flags = if context.is_complete() { context.flags()? } else { WANTED };
+                Ok::<_, Error>((next.map(|next| next.to_vec()), flags))
             });
-            token.map_err(text_of)
+            let (next, flags) = next.map_err(text_of)?;
+            if !flags.contains(WANTED) {
+                return Err("the mechanism proves neither the server nor its messages".to_owned());
+            }
+            Ok(next)
         }
 
         pub(super) fn is_complete(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::{task::spawn_blocking, time::timeout};
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
 
 use super::{
     exchange::{ExchangeError, Peer, claim},
@@ -25,6 +25,9 @@ pub enum TkeyError {
     /// The Kerberos servers do not answer.
     #[error("no Kerberos server answered within {} s", .0.as_secs())]
     Silence(Duration),
+    /// The ticket does not fit a message: an account of very many groups.
+    #[error("the ticket of {0} octets does not fit a DNS message")]
+    TooLarge(usize),
     /// The DNS server did not answer.
     #[error(transparent)]
     Exchange(ExchangeError),
@@ -55,12 +58,20 @@ impl Peer<'_> {
         let name = host.child(&format!("sig-{unique:08x}")).unwrap_or_else(|_| host.clone());
         let (server, us) = (host.clone(), principal.map(str::to_owned));
         // One that hangs is left behind: it ends by itself, or with the process.
-        let begun = spawn_blocking(move || Context::begin(&server, us.as_deref()));
+        let turn = AT_ONCE.try_acquire().map_err(|_| TkeyError::Silence(PATIENCE))?;
+        let begun = spawn_blocking(move || {
+            let begun = Context::begin(&server, us.as_deref());
+            drop(turn);
+            begun
+        });
         let begun = timeout(PATIENCE, begun).await.map_err(|_| TkeyError::Silence(PATIENCE))?;
         let panicked = |_| TkeyError::Silence(Duration::ZERO);
         let (context, mut token) = begun.map_err(panicked)?.map_err(TkeyError::Kerberos)?;
         // Kerberos takes one round, and the negotiation around it another at most.
         for _ in 0..MOST_ROUNDS {
+            if token.len() > MOST_OCTETS {
+                return Err(TkeyError::TooLarge(token.len()));
+            }
             let request = message::key_query(&name, rdata(&token, (self.clock)()));
             let request = request.map_err(unreadable)?;
             let answer = self.ask_over_tcp(&request).await.map_err(TkeyError::Exchange)?;
@@ -74,10 +85,10 @@ impl Peer<'_> {
             // The server's token proves who it is (mutual authentication, RFC 4121 section 4.1.1.1): nothing of the answer but
             // that token is used, so the signature around it proves nothing more.
             let next = context.step(&agreement.token).map_err(TkeyError::Kerberos)?;
-            if context.is_complete() {
+            token = next.unwrap_or_default();
+            if context.is_complete() && token.is_empty() {
                 return Ok(TsigKey::of_context(name, context));
             }
-            token = next.unwrap_or_default();
         }
         Err(TkeyError::Refused { rcode: Rcode::NOERROR, error: None })
     }
@@ -129,6 +140,10 @@ impl Agreement {
 /// How long Kerberos may take, whose servers are few and near.
 const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_ROUNDS: usize = 5;
+/// Threads that wait for Kerberos servers; where these hang, more would too.
+static AT_ONCE: Semaphore = Semaphore::const_new(4);
+/// Of a token: a message holds 64 KiB, and a little beside it.
+const MOST_OCTETS: usize = 65_000;
 /// What we ask for; the server and the ticket decide.
 const LIFETIME: Duration = Duration::from_secs(3600);
 /// A mode of RFC 2930 section 2.5.

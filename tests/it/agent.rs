@@ -1,6 +1,7 @@
 //! `tagalong run`: the agent as it is started, woken, reloaded and stopped.
 
 mod leases;
+mod metrics;
 
 use std::{
     fs,

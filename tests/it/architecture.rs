@@ -77,7 +77,11 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
             "tracing",
         ],
     ),
-    ("telemetry", &["ports"], &["sd_notify", "tracing_subscriber"]),
+    (
+        "telemetry",
+        &["ports", "sys"],
+        &["http_body_util", "hyper", "hyper_util", "sd_notify", "tokio", "tracing_subscriber"],
+    ),
     (
         "agent",
         &["core", "ports", "telemetry"],
@@ -133,7 +137,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("aws_sdk_ec2", &["ec2/instances.rs", "ec2/interfaces.rs", "ec2/subnets.rs", "ec2/tags.rs"]),
     ("aws_sdk_secretsmanager", &["keys/secrets_manager.rs"]),
     ("aws_sdk_ssm", &["keys/parameter_store.rs"]),
-    ("hyper", &["ec2/imds.rs"]),
+    ("hyper", &["ec2/imds.rs", "telemetry/metrics.rs"]),
     ("netlink_packet_route", &["event/network.rs"]),
     ("sd_notify", &["telemetry/notify.rs"]),
     ("zbus", &["resolver/bus.rs", "resolver/network_manager.rs", "resolver/resolved.rs"]),

@@ -6,7 +6,10 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::Path,
     process::{Command, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicU16, Ordering},
+    },
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -114,7 +117,7 @@ pub(crate) fn fleet() -> Vec<ZoneFile> {
 /// A real BIND server on loopback; it ends with this.
 pub(crate) struct Named {
     pub(crate) addr: SocketAddr,
-    _process: Process,
+    process: Mutex<Option<Process>>,
     dir: TempDir,
 }
 
@@ -162,7 +165,14 @@ impl Named {
         let (process, ()) = Process::start(dir.path(), || {
             fs::write(dir.path().join("named.conf"), &conf).unwrap();
         });
-        Self { addr, _process: process, dir }
+        Self { addr, process: Mutex::new(Some(process)), dir }
+    }
+
+    /// Ends it without a warning, and starts it anew with what it had written down.
+    pub(crate) fn restart(&self) {
+        let mut process = self.process.lock().unwrap();
+        *process = None;
+        *process = Some(Process::start(self.dir.path(), || {}).0);
     }
 
     fn start(
@@ -186,7 +196,7 @@ impl Named {
             fs::write(dir.path().join("named.conf"), conf).unwrap();
             addr
         });
-        Self { addr, _process: process, dir }
+        Self { addr, process: Mutex::new(Some(process)), dir }
     }
 
     /// A change by the zone's administrator.

@@ -47,6 +47,8 @@ struct Subject {
     backend: Box<dyn Backend>,
     /// Puts a record set at a name, whoever's it is.
     plant: Plant,
+    /// Ends the server and starts it anew, where there is one of its own.
+    restart: Box<dyn Fn()>,
     _keep: Box<dyn Any>,
 }
 
@@ -88,6 +90,7 @@ fn memory() -> Subject {
         name: "memory",
         backend: Box::new(Shared(memory)),
         plant: Box::new(plant),
+        restart: Box::new(|| {}),
         _keep: Box::new(()),
     }
 }
@@ -135,7 +138,14 @@ fn rfc2136(
         }
     };
     let backend = Box::new(mark(backend));
-    Subject { name, backend, plant: Box::new(plant), _keep: Box::new(authority) }
+    let again = authority.clone();
+    let restart = move || {
+        if let Authority::Bind(named) = &*again {
+            named.restart();
+        }
+    };
+    let (plant, restart) = (Box::new(plant), Box::new(restart));
+    Subject { name, backend, plant, restart, _keep: Box::new(authority) }
 }
 
 fn peer((name, start): (&'static str, fn(&str) -> Peer)) -> Subject {
@@ -148,7 +158,9 @@ fn peer((name, start): (&'static str, fn(&str) -> Peer)) -> Subject {
         let lines = lines.collect::<Vec<_>>().concat();
         planted.nsupdate(&format!("zone corp.internal\n{lines}send\n"));
     };
-    Subject { name, backend: Box::new(backend), plant: Box::new(plant), _keep: Box::new(server) }
+    let again = server.clone();
+    let (plant, restart) = (Box::new(plant), Box::new(move || again.restart()));
+    Subject { name, backend: Box::new(backend), plant, restart, _keep: Box::new(server) }
 }
 
 fn route53() -> Subject {
@@ -185,6 +197,7 @@ fn route53() -> Subject {
         name: "route53 at the sandbox",
         backend: Box::new(backend),
         plant: Box::new(plant),
+        restart: Box::new(|| {}),
         _keep: Box::new(lab),
     }
 }
@@ -255,6 +268,61 @@ fn what_is_applied_is_what_stands() {
         };
         subject.apply(&remove).unwrap();
         assert_eq!(subject.see(&[WEB]).records, Records::new());
+    });
+}
+
+#[test]
+fn a_name_is_one_however_it_is_written() {
+    for_each(|subject| {
+        (subject.plant)("WEB.Corp.INTERNAL.", "A", &["10.0.1.1"]);
+        (subject.plant)("web.CORP.internal.", "TXT", &["\"tagalong-owner=i-us\""]);
+        let seen = subject.see(&[WEB]);
+        assert_eq!(seen.zones.get(&name(WEB)), Some(&name("corp.internal")));
+        assert_eq!(seen.records[&key(WEB, RrType::A)].values.first(), Some(&a(1)));
+        assert!(matches!(subject.apply(&create(WEB, &[a(2)])), Err(BackendError::Conflict { .. })));
+        subject.apply(&swap_address(WEB, &seen.records, Some(Rrset::new(60, [a(2)])))).unwrap();
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)].values.first(), Some(&a(2)));
+    });
+}
+
+#[test]
+fn what_is_not_there_any_more_cannot_be_taken_away() {
+    for_each(|subject| {
+        subject.apply(&create(WEB, &[a(1)])).unwrap();
+        let seen = subject.see(&[WEB]).records;
+        let gone = swap_address(WEB, &seen, None);
+        subject.apply(&gone).unwrap();
+        let left = subject.see(&[WEB]).records;
+        assert!(matches!(subject.apply(&gone), Err(BackendError::Conflict { .. })));
+        assert_eq!(subject.see(&[WEB]).records, left);
+    });
+}
+
+#[test]
+fn glue_is_not_of_the_zone_that_has_it() {
+    for_each(|subject| {
+        if !subject.name.starts_with("rfc2136") {
+            return;
+        }
+        (subject.plant)("sub.corp.internal.", "NS", &["ns.sub.corp.internal."]);
+        (subject.plant)("ns.sub.corp.internal.", "A", &["10.0.9.1"]);
+        let below = ["ns.sub.corp.internal.", "web.sub.corp.internal."];
+        let seen = subject.see(&below);
+        assert!(below.iter().all(|below| !seen.zones.contains_key(&name(below))), "{seen:?}");
+        assert_eq!(seen.records, Records::new());
+    });
+}
+
+#[test]
+fn a_server_that_is_restarted_in_between_takes_what_was_planned_before() {
+    for_each(|subject| {
+        subject.apply(&create(WEB, &[a(1)])).unwrap();
+        let seen = subject.see(&[WEB]).records;
+        (subject.restart)();
+        subject.apply(&swap_address(WEB, &seen, Some(Rrset::new(60, [a(2)])))).unwrap();
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)].values.first(), Some(&a(2)));
+        (subject.restart)();
+        assert_eq!(subject.see(&[WEB]).records[&key(WEB, RrType::A)].values.first(), Some(&a(2)));
     });
 }
 

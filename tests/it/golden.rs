@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use tagalong::config::schema;
+use tagalong::{config::schema, core::metrics};
 
 #[test]
 fn the_default_configuration_file_is_the_schemas() {
@@ -11,13 +11,21 @@ fn the_default_configuration_file_is_the_schemas() {
 
 #[test]
 fn the_readmes_table_of_keys_is_the_schemas() {
-    check("README.md", |text| {
-        let (begin, end) =
-            ("<!-- keys, made by `UPDATE_GOLDEN=1 cargo test` -->\n", "<!-- end of keys -->");
-        let head = text.split_once(begin).expect("the README has no place for the keys").0;
-        let tail = text.split_once(end).expect("the README's table of keys has no end").1;
-        format!("{head}{begin}{}{end}{tail}", schema::markdown())
-    });
+    check("README.md", |text| between(text, "keys", &schema::markdown()));
+}
+
+#[test]
+fn the_documented_metrics_are_those_that_are_told() {
+    check("docs/metrics.md", |text| between(text, "metrics", &metrics::markdown()));
+}
+
+/// The text with a table that is made from the code in its place.
+fn between(text: &str, what: &str, table: &str) -> String {
+    let begin = format!("<!-- {what}, made by `UPDATE_GOLDEN=1 cargo test` -->\n");
+    let end = format!("<!-- end of {what} -->");
+    let (head, rest) = text.split_once(&begin).expect("there is no place for the table");
+    let (_, tail) = rest.split_once(&end).expect("the table has no end");
+    format!("{head}{begin}{table}{end}{tail}")
 }
 
 /// Holds a file against what it should be, given what it is.

@@ -163,6 +163,7 @@ fn a_host_keeps_its_name_and_what_points_to_it_until_it_gets_the_new_one() {
 }
 
 const STAND_IN: &str = "web-1-3.corp.internal.";
+const LATER: &str = "web-1-8.corp.internal.";
 const SUFFIX: &str = "reverse = true\nconflict = \"suffix\"";
 
 #[test]
@@ -199,10 +200,17 @@ fn a_host_that_has_lost_its_memory_takes_back_what_stands_in_too() {
         authority.add(ZONE, "web-1-2.corp.internal. 60 A 10.0.9.8");
         let lab = Lab::new();
         lab.publish_at(&[authority.addr()], key, SUFFIX);
-        lab.once().prints(&[STAND_IN]);
+        for number in 3..8 {
+            authority.add(ZONE, &format!("web-1-{number}.corp.internal. 60 A 10.0.9.8"));
+        }
+        lab.once().prints(&[LATER]);
+        // Those before it have gone since.
+        for number in 2..8 {
+            authority.remove(ZONE, &format!("web-1-{number}.corp.internal."));
+        }
         std::fs::remove_dir_all(lab.path("state")).unwrap();
-        lab.tagalong(&["withdraw"]).expect_code(0).prints(&[STAND_IN]);
-        assert_eq!(authority.read(STAND_IN, "ANY"), [""; 0]);
+        lab.tagalong(&["withdraw"]).expect_code(0).prints(&[LATER]);
+        assert_eq!(authority.read(LATER, "ANY"), [""; 0]);
         assert_eq!(authority.read(REVERSE, "PTR"), [""; 0]);
         assert_eq!(authority.read(NAME, "A"), ["10.0.9.9"]);
     });

@@ -7,6 +7,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Mutex,
 };
 
 use tempfile::TempDir;
@@ -22,7 +23,8 @@ const HEADER: &str = "$TTL 300\n@ 300 IN SOA ns1.example. hostmaster.example. 1 
 /// A server that is run; it ends with this.
 pub(crate) struct Peer {
     pub(crate) addr: SocketAddr,
-    child: Child,
+    command: Mutex<Command>,
+    child: Mutex<Child>,
     dir: TempDir,
 }
 
@@ -114,7 +116,23 @@ impl Peer {
         let log = fs::File::create(dir.path().join("log")).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| missing(&command, &error));
-        let peer = Self { addr, child, dir };
+        let (command, child) = (Mutex::new(command), Mutex::new(child));
+        let peer = Self { addr, command, child, dir };
+        peer.serves();
+        peer
+    }
+
+    /// Ends it without a warning, and starts it anew with what it had written down.
+    pub(crate) fn restart(&self) {
+        let mut child = self.child.lock().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        *child = self.command.lock().unwrap().spawn().unwrap();
+        self.serves();
+    }
+
+    fn serves(&self) {
+        let addr = self.addr;
         until("the server serves the zones", || {
             ZONES.iter().all(|zone| {
                 let (server, port) = (format!("@{}", addr.ip()), addr.port().to_string());
@@ -123,7 +141,6 @@ impl Peer {
                 output.is_ok_and(|it| it.status.success() && it.stdout.contains(&b' '))
             })
         });
-        peer
     }
 
     /// A change by somebody else who has the key.
@@ -142,8 +159,10 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Ok(mut child) = self.child.lock() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         if std::thread::panicking() {
             let _ = writeln!(std::io::stderr(), "{}", self.log());
         }

@@ -140,30 +140,45 @@ proptest! {
     }
 
     #[test]
-    fn an_update_of_a_leased_name_sends_all_of_ours_and_changes_nothing_else(records in records(), wishes in wishes()) {
+    fn keeping_names_sends_what_is_ours_and_changes_nothing_else(
+        records in records(), wishes in wishes(), retired in collection::btree_set(name(), 0..3),
+        asked in any::<bool>(), index in any::<bool>(), indexed in any::<bool>(), lease in 0..3_u8,
+    ) {
         let (memory, observed) = world(&records);
-        let mut first = plan(&us(), &wishes, &BTreeSet::new(), &observed);
+        let mut first = plan(&us(), &wishes, &retired, &observed);
         let without = first.clone();
-        let kept = Kept { lease: Lease::Granted(100), indexed: false };
-        let keeping = Keeping { lease: Some(Duration::from_secs(100)), index: false };
-        let known = |name: &Name| (name.clone(), Published { at: 0, confirmed: true, kept });
-        let known = wishes.keys().map(known).collect();
-        refresh(&mut first, &us(), &wishes, &observed, &known, keeping, 80);
-        prop_assert!(first.unchanged.is_empty(), "{first:?}");
+        let lease = [Lease::Unasked, Lease::Ungranted, Lease::Granted(100)][usize::from(lease)];
+        let kept = Kept { lease, indexed };
+        let keeping = Keeping { lease: asked.then_some(Duration::from_secs(100)), index };
+        let known = all_names().into_iter().map(|name| (name, Published { at: 0, confirmed: true, kept })).collect();
+        refresh(&mut first, &us(), &observed, &known, keeping, 80);
         prop_assert!(carry_out(&memory, &first), "what was just read still holds");
         let after = memory.records().clone();
         let (other, _) = world(&records);
         carry_out(&other, &without);
         prop_assert_eq!(&after, &*other.records());
-        let swaps = first.changes.iter().flat_map(|change| &change.swaps);
-        let sent: BTreeSet<_> = swaps
+        let swaps = || first.changes.iter().flat_map(|change| &change.swaps);
+        // Where a lease may end, or an index is wanted, all that is ours is sent; where nothing is kept, nothing more.
+        let is_due = lease == Lease::Granted(100) || (asked && lease == Lease::Unasked) || (index && !indexed);
+        let touched = swaps().map(|swap| swap.key.name.clone()).collect::<BTreeSet<_>>();
+        let sent: BTreeSet<_> = swaps()
             .flat_map(|swap| swap.own().1.into_iter().flat_map(|set| set.values).map(|value| (swap.key.name.clone(), value)))
             .collect();
-        for (name, wish) in wishes.iter().filter(|(name, _)| first.blocked.iter().all(|it| it.name != **name)) {
-            let ours = wish.values.iter().cloned().chain([us().marker()]);
-            for value in ours.filter(|value| records_at(name, &after).any(|(_, set)| set.values.contains(value))) {
-                prop_assert!(sent.contains(&(name.clone(), value.clone())), "{name} {value} was not sent");
+        let managed = [RrType::A, RrType::Aaaa, RrType::Ptr];
+        for name in all_names().iter().filter(|name| ownership(name, &us(), &after) == Ownership::Ours) {
+            if !is_due && !touched.contains(name) {
+                continue;
             }
+            if !is_due && !asked {
+                continue;
+            }
+            let ours = records_at(name, &after).flat_map(|(key, set)| set.values.iter().map(|value| (key.rtype, value)));
+            for (rtype, value) in ours.filter(|(rtype, value)| managed.contains(rtype) || **value == us().marker()) {
+                prop_assert!(sent.contains(&(name.clone(), value.clone())), "{name} {rtype} {value} was not sent");
+            }
+        }
+        if !is_due && !asked {
+            prop_assert_eq!(first, without);
         }
     }
 

@@ -92,6 +92,7 @@ pub(crate) struct Machine {
     dir: TempDir,
     boots: u32,
     running: Option<Running>,
+    _groups: ControlGroups,
     _packages: Ends,
 }
 
@@ -100,6 +101,27 @@ pub(crate) struct Machine {
 pub(crate) enum End {
     Off,
     Reboot,
+}
+
+/// The control groups of a machine, which go with it.
+struct ControlGroups(String);
+
+impl Drop for ControlGroups {
+    fn drop(&mut self) {
+        for tree in ["", "systemd/", "unified/"] {
+            let top = format!("/sys/fs/cgroup/{tree}{}", self.0);
+            let mut find = Command::new("find");
+            find.args([&top, "-depth", "-type", "d", "-exec", "rmdir", "{}", ";"]);
+            // What ends has to be gone first.
+            for _ in 0..50 {
+                let _ = find.stdin(Stdio::null()).stderr(Stdio::null()).status();
+                if !Path::new(&top).exists() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
 }
 
 struct Running {
@@ -147,7 +169,17 @@ impl Machine {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
             Ends(command.spawn().unwrap_or_else(|error| missing("python3", &error)))
         });
-        Self { vpc, network, shape, dir, boots: 0, running: None, _packages: packages }
+        let groups = ControlGroups(network.name().to_owned());
+        Self {
+            vpc,
+            network,
+            shape,
+            dir,
+            boots: 0,
+            running: None,
+            _groups: groups,
+            _packages: packages,
+        }
     }
 
     /// Puts a file on its disk, before it is switched on.
@@ -169,13 +201,19 @@ impl Machine {
         self.boots += 1;
         let dir = self.dir.path();
         let mut command = Command::new("unshare");
+        // Two machines in one control group would stop each other's units: nspawn makes its own below the one that it is in.
         let script = "mount --make-rprivate /
+            for tree in /sys/fs/cgroup /sys/fs/cgroup/systemd /sys/fs/cgroup/unified; do
+                [ -w $tree/cgroup.procs ] || continue
+                mkdir -p \"$tree/$3\" && echo 0 >\"$tree/$3/cgroup.procs\"
+            done
             mount -t overlay -o lowerdir=\"$1\",upperdir=\"$2\"/disk,workdir=\"$2\"/work none \"$2\"/root
-            shift 2
+            shift 3
             exec \"$@\"";
         // Whatever is in it ends with `unshare`, whose child is its first process.
         command.args(["--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["sh", "-ec", script, "sh"]).arg(self.shape.root()).arg(dir);
+        command.arg(self.network.name());
         let mut container = nspawn(&dir.join("root"));
         container.args([
             "--boot",

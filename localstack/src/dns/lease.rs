@@ -21,8 +21,8 @@ pub(super) struct Leases(Mutex<Granted>);
 
 #[derive(Debug, Default)]
 struct Granted {
-    /// The longest that is granted; none are where there is none.
-    longest: Option<Duration>,
+    /// What is granted, whatever is asked for; none are where there is none.
+    lease: Option<Duration>,
     ends: Vec<End>,
 }
 
@@ -36,8 +36,8 @@ struct End {
 }
 
 impl Leases {
-    pub(super) fn grant_up_to(&self, longest: Option<Duration>) {
-        self.lock().longest = longest;
+    pub(super) fn grant(&self, lease: Option<Duration>) {
+        self.lock().lease = lease;
     }
 
     /// Notes what an update of `zone` added under the lease that its EDNS asked for; gives the one that it got. What comes
@@ -49,8 +49,7 @@ impl Leases {
         edns: Option<&Edns>,
     ) -> Option<EdnsOption> {
         let mut granted = self.lock();
-        let lease = granted.longest.zip(edns.and_then(asked));
-        let lease = lease.map(|(longest, asked)| longest.min(asked));
+        let lease = granted.lease.filter(|_| edns.is_some_and(is_asked));
         for record in updates.iter().filter(|record| record.dns_class == DNSClass::IN) {
             let name = LowerName::new(&record.name);
             let is_it =
@@ -91,14 +90,9 @@ impl Leases {
     }
 }
 
-fn asked(edns: &Edns) -> Option<Duration> {
-    let EdnsOption::Unknown(_, octets) = edns.option(EdnsCode::from(UPDATE_LEASE))? else {
-        return None;
-    };
+fn is_asked(edns: &Edns) -> bool {
     // LEASE alone, or with KEY-LEASE
-    let is_right = matches!(octets.len(), 4 | 8);
-    let lease = octets.first_chunk().filter(|_| is_right)?;
-    Some(Duration::from_secs(u32::from_be_bytes(*lease).into()))
+    matches!(edns.option(EdnsCode::from(UPDATE_LEASE)), Some(EdnsOption::Unknown(_, octets)) if matches!(octets.len(), 4 | 8))
 }
 
 /// The option's code (section 4).

@@ -186,9 +186,10 @@ impl Server {
         self.desk.switches.set_clock_skew(seconds);
     }
 
-    /// Grants leases of up to `longest` to what updates add (RFC 9664), from the next one on; with `None`, none any more.
-    pub fn grant_leases(&self, longest: Option<Duration>) {
-        self.desk.leases.grant_up_to(longest);
+    /// Grants `lease` to what updates add that ask for one (RFC 9664: the server decides), from the next one on; with `None`,
+    /// none any more.
+    pub fn grant_leases(&self, lease: Option<Duration>) {
+        self.desk.leases.grant(lease);
     }
 
     /// Behaves again, as far as its own switches go.

@@ -11,7 +11,7 @@ use crate::{
         ownership::{OwnerId, Ownership, ownership},
         plan::{Blocked, Observed, Plan, plan},
         reason::Obstacle,
-        refresh::refresh,
+        refresh::{Lease, refresh},
         suffix,
     },
     ports::{Backend, Failure, error::BackendError},
@@ -68,7 +68,7 @@ impl Registration<'_> {
         }
         let published = ledger.published.get(self.name).cloned().unwrap_or_default();
         let (keeping, now) = (self.backend.keeping(), self.clock.now());
-        refresh(&mut plan, self.owner, &desired, &observed, &published, keeping, now);
+        refresh(&mut plan, self.owner, &observed, &published, keeping, now);
         Ok(Planned { plan, desired, notices })
     }
 
@@ -82,8 +82,29 @@ impl Registration<'_> {
             Unwanted::Kept => BTreeSet::new(),
         };
         retired.extend(self.also_retired.iter().cloned());
-        let names = desired.keys().chain(retired.iter().filter(|name| !desired.contains_key(name)));
+        let known = self.notebook.ledger().published.remove(self.name).unwrap_or_default();
+        let kept = known.into_iter().filter(|(name, known)| {
+            // What stays, unwanted or not, stays only as long as its lease is refreshed.
+            matches!(known.kept.lease, Lease::Granted(_)) && !retired.contains(name)
+        });
+        let kept = kept.map(|(name, _)| name).collect::<BTreeSet<_>>();
+        let others = retired.iter().filter(|name| !desired.contains_key(name));
+        let names = desired.keys().chain(others);
         let mut observed = self.backend.observe(&names.cloned().collect::<Vec<_>>()).await?;
+        let kept = kept.into_iter().filter(|name| !desired.contains_key(name)).collect::<Vec<_>>();
+        if !kept.is_empty() {
+            match self.backend.observe(&kept).await {
+                Ok(others) => {
+                    observed.zones.extend(others.zones);
+                    observed.records.extend(others.records);
+                }
+                Err(error) => {
+                    let names = kept.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    let why = Failure::of(&error);
+                    notices.push(format!("the lease of {names} cannot be refreshed now: {why}"));
+                }
+            }
+        }
         let first = plan(self.owner, desired, &retired, &observed);
         let Some(instances) = self.instances.filter(|_| !first.contested.is_empty()) else {
             return Ok((first, observed));
@@ -121,8 +142,8 @@ impl Registration<'_> {
     }
 }
 
-/// The name that stands in for `name` by the zone alone, for a host that has lost its memory. They are given in their order, so
-/// that none comes after several that nobody has.
+/// The name that stands in for `name` by the zone alone, for a host that has lost its memory: any may, since others that were
+/// there before have gone.
 ///
 /// # Errors
 /// The backend cannot be read.
@@ -132,15 +153,11 @@ pub async fn stand_in(
     name: &Name,
 ) -> Result<Option<Name>, BackendError> {
     let candidates = (2..=suffix::MOST).map_while(|number| suffix::candidate(name, number));
-    for some in candidates.collect::<Vec<_>>().chunks(AT_ONCE) {
+    for some in candidates.collect::<Vec<_>>().chunks(MORE_AT_ONCE) {
         let observed = backend.observe(some).await?;
-        let ownerships = some.iter().map(|name| ownership(name, owner, &observed.records));
-        let ownerships = ownerships.collect::<Vec<_>>();
-        if let Some(place) = ownerships.iter().position(|it| *it == Ownership::Ours) {
-            return Ok(some.get(place).cloned());
-        }
-        if ownerships.iter().all(|it| *it == Ownership::Vacant) {
-            return Ok(None);
+        let ours = |name: &&Name| ownership(name, owner, &observed.records) == Ownership::Ours;
+        if let Some(found) = some.iter().find(ours) {
+            return Ok(Some(found.clone()));
         }
     }
     Ok(None)
@@ -157,3 +174,4 @@ fn is_suffixed(blocked: &Blocked, desired: &BTreeMap<Name, Wish>) -> bool {
 const MOST_ROUNDS: u32 = 3;
 /// Each is a query or a call.
 const AT_ONCE: usize = 4;
+const MORE_AT_ONCE: usize = 16;

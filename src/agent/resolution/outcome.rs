@@ -53,6 +53,17 @@ impl Resolved {
         }
     }
 
+    /// Whether the resolver is as it should be: set, or in an order that is as good.
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        match self.action {
+            Action::Written { .. } | Action::Unchanged | Action::Kept(REORDERING) => true,
+            // Nobody is known, and it is the VPC's resolver's, or whoever's it was.
+            Action::Kept(_) => self.ranking.left_out.is_empty() && self.ranking.usable.is_empty(),
+            Action::Failed | Action::Unmanaged => false,
+        }
+    }
+
     /// What is set: the file, or whoever owns the resolver.
     #[must_use]
     pub fn place(&self) -> String {

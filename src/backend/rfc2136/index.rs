@@ -15,7 +15,7 @@ use crate::{
         membership::members,
         name::Name,
         ownership::owners,
-        plan::{RrsetSwap, Scope, ZoneChange},
+        plan::{Guard, RrsetSwap, Scope, ZoneChange},
         rrset::{Rdata, Records, RrType, Rrset, RrsetKey},
     },
     ports::error::BackendError,
@@ -25,23 +25,27 @@ use crate::{
 /// The change with the entries that it takes in the zone's index.
 pub(super) fn indexed(change: &ZoneChange) -> ZoneChange {
     let markers = change.swaps.iter().filter(|swap| swap.key.rtype == RrType::Txt);
-    let entries = markers.filter_map(|swap| {
-        let key = RrsetKey::new(shard(&change.zone, &swap.key.name)?, RrType::Ptr);
+    let mut guards = change.guards.clone();
+    let mut entries = Vec::new();
+    for swap in markers {
+        let Some(shard) = shard(&change.zone, &swap.key.name) else { continue };
         let entry = BTreeSet::from([Rdata::Ptr(swap.key.name.clone())]);
-        let (scope, after) = match (is_marked(swap.after.as_ref()), brings_one(swap)) {
-            (false, _) if is_marked(swap.before.as_ref()) => {
-                (Scope::Values { remove: entry, add: BTreeSet::new() }, None)
-            }
-            (true, true) => {
-                let set = Rrset::new(TTL, entry.iter().cloned());
-                (Scope::Values { remove: BTreeSet::new(), add: entry }, Some(set))
-            }
-            _ => return None,
+        let (scope, after) = if brings_one(swap) {
+            let set = Rrset::new(TTL, entry.iter().cloned());
+            (Scope::Values { remove: BTreeSet::new(), add: entry }, Some(set))
+        } else if is_marked(swap.before.as_ref()) && !is_marked(swap.after.as_ref()) {
+            // The last of those who share it, if nobody has joined meanwhile.
+            let last = swap.before.clone().filter(|_| swap.scope != Scope::Whole);
+            guards.extend(last.map(|last| Guard::Unchanged(swap.key.clone(), last)));
+            (Scope::Values { remove: entry, add: BTreeSet::new() }, None)
+        } else {
+            continue;
         };
-        Some(RrsetSwap { key, before: None, after, scope, because: swap.because.clone() })
-    });
+        let (key, because) = (RrsetKey::new(shard, RrType::Ptr), swap.because.clone());
+        entries.push(RrsetSwap { key, before: None, after, scope, because });
+    }
     let swaps = change.swaps.iter().cloned().chain(entries).collect();
-    ZoneChange { swaps, ..change.clone() }
+    ZoneChange { zone: change.zone.clone(), guards, swaps }
 }
 
 fn is_marked(set: Option<&Rrset>) -> bool {
@@ -80,19 +84,27 @@ impl Rfc2136 {
         for some in shards.chunks(AT_ONCE) {
             let questions = some.iter().map(|name| (name, Question::Type(RrType::Ptr)));
             for answer in self.ask(server, &questions.collect::<Vec<_>>()).await? {
+                if !matches!(answer.rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
+                    return Ok(None);
+                }
                 let values = answer.answers.into_values().flat_map(|set| set.values);
                 names.extend(values.filter_map(|value| match value {
-                    Rdata::Ptr(name) if answer.rcode == Rcode::NOERROR => Some(name),
+                    Rdata::Ptr(name) if name.is_within(zone) => Some(name),
                     _ => None,
                 }));
             }
         }
-        names.retain(|name| name.is_within(zone));
+        // Our own name is in it, if anybody's is.
+        if names.is_empty() {
+            return Ok(None);
+        }
         let mut records = BTreeMap::new();
         for some in names.into_iter().collect::<Vec<_>>().chunks(AT_ONCE) {
-            for seen in self.observe_at(server, some).await? {
-                records.extend(seen.records);
-            }
+            let seen = self.observe_at(server, some).await?.into_iter();
+            let of_zone = seen.filter(|one| {
+                one.authoritative && one.soa.as_ref().is_some_and(|soa| soa.zone == *zone)
+            });
+            records.extend(of_zone.flat_map(|one| one.records));
         }
         Ok(Some(records))
     }
@@ -102,7 +114,7 @@ impl Rfc2136 {
 const APEX: &str = "_tagalong";
 /// Of entries, in seconds; only `reap` reads them.
 const TTL: u32 = 300;
-/// Questions at a time: a server's socket holds so many.
+/// Names at a time; of each a few questions are asked.
 const AT_ONCE: usize = 32;
 
 #[cfg(test)]

@@ -50,8 +50,8 @@ impl Rfc2136 {
         Some(key.map(told).map_err(|error| self.no_key(error, server, &place.mname, zone)))
     }
 
-    /// Sends an update under a key that is agreed on for it, or was before. Over TCP, as nsupdate and Windows do it: what is
-    /// not signed is then at least the server's.
+    /// Sends an update under a key that is agreed on for it, or was before; a server that has forgotten that one is agreed with
+    /// once more. Over TCP, as nsupdate and Windows do it: what is not signed is then at least the server's.
     pub(super) async fn send_by(
         &self,
         kerberos: &Kerberos,
@@ -60,23 +60,44 @@ impl Rfc2136 {
         change: &ZoneChange,
     ) -> Result<Option<Duration>, BackendError> {
         let zone = &change.zone;
-        let host = self.home(zone).map_or_else(|| zone.clone(), |home| home.soa.mname);
-        let key = kerberos.key(server, &host).await;
-        let key = key.map_err(|error| self.no_key(error, server, &host, zone))?;
-        match peer(server, Some(&key)).ask_over_tcp(request).await {
-            Ok(answer) => self.outcome(server, &answer, change, UPDATE),
-            // Samba signs no refusal.
-            Err(ExchangeError::Unverified { rcode, error: None, .. })
-                if rcode != Rcode::NOERROR =>
-            {
-                let answer = Response { rcode, ..Response::default() };
-                self.outcome(server, &answer, change, UPDATE)
-            }
-            Err(error @ ExchangeError::Unverified { error: Some(_), .. }) => {
-                Err(self.no_key(TkeyError::Exchange(error), server, &host, zone))
-            }
-            Err(error) => Err(self.situation(error, Some(&key), zone, UPDATE)),
+        let host = self.host_at(server, zone).await;
+        let mut is_known = kerberos.agreed.lock().await.contains_key(&server);
+        loop {
+            let key = kerberos.key(server, &host).await;
+            let key = key.map_err(|error| self.no_key(error, server, &host, zone))?;
+            return match peer(server, Some(&key)).ask_over_tcp(request).await {
+                Ok(answer) => self.outcome(server, &answer, change, UPDATE),
+                // Samba signs no refusal.
+                Err(ExchangeError::Unverified { rcode, error: None, .. })
+                    if rcode != Rcode::NOERROR =>
+                {
+                    let answer = Response { rcode, ..Response::default() };
+                    self.outcome(server, &answer, change, UPDATE)
+                }
+                Err(error @ ExchangeError::Unverified { error: Some(_), .. }) => {
+                    kerberos.agreed.lock().await.remove(&server);
+                    if std::mem::take(&mut is_known) {
+                        continue;
+                    }
+                    Err(self.no_key(TkeyError::Exchange(error), server, &host, zone))
+                }
+                Err(error) => Err(self.situation(error, Some(&key), zone, UPDATE)),
+            };
         }
+    }
+
+    /// The name that a server goes by: what it says of its zone's primary, which in Active Directory each takes for itself.
+    async fn host_at(&self, server: SocketAddr, zone: &Name) -> Name {
+        let home = self.home(zone);
+        // What was remembered of one that another led to is the other's word.
+        let is_own = self.led_to(zone).is_none();
+        if let Some(home) = home.as_ref().filter(|home| home.server == server && is_own) {
+            return home.soa.mname.clone();
+        }
+        let seen = self.observe_at(server, std::slice::from_ref(zone)).await;
+        let said = seen.ok().and_then(|seen| seen.into_iter().find_map(|one| one.soa));
+        let said = said.or(home.map(|home| home.soa)).map(|soa| soa.mname);
+        said.unwrap_or_else(|| zone.clone())
     }
 
     fn no_key(
@@ -94,7 +115,7 @@ impl Rfc2136 {
             error @ (TkeyError::Refused { .. } | TkeyError::Exchange(_)) => {
                 BackendError::TicketRefused { server, service, source: Box::new(error) }
             }
-            error @ (TkeyError::Kerberos(_) | TkeyError::Silence(_)) => {
+            error @ (TkeyError::Kerberos(_) | TkeyError::Silence(_) | TkeyError::TooLarge(_)) => {
                 let keytab = self.kerberos.as_ref().map(|kerberos| &kerberos.keytab.path);
                 let keytab = keytab.map_or_else(String::new, |path| path.display().to_string());
                 BackendError::NoTicket { service, keytab, source: Box::new(error) }

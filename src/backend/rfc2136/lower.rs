@@ -1,7 +1,10 @@
 //! A change to the prerequisites and updates of RFC 2136.
 
 use crate::{
-    core::plan::{Guard, RrsetSwap, Scope, ZoneChange},
+    core::{
+        plan::{Guard, RrsetSwap, Scope, ZoneChange},
+        rrset::{RrType, Rrset},
+    },
     wire::message::{Prerequisite, Update},
 };
 
@@ -33,15 +36,39 @@ pub(super) fn lower(change: &ZoneChange) -> (Vec<Prerequisite>, Vec<Update>) {
     }
     let updates = change.swaps.iter().flat_map(|swap| {
         let key = || swap.key.clone();
-        let (before, after) = swap.own();
+        let (before, after) = own(swap);
         let delete = before.map(|before| match swap.scope {
-            Scope::Whole => Update::DeleteRrset(key()),
-            Scope::Values { .. } => Update::DeleteFromRrset(key(), before),
+            // Where all goes, all goes; of a text set that stays in part, a part.
+            Scope::Whole if swap.key.rtype != RrType::Txt || swap.after.is_none() => {
+                Update::DeleteRrset(key())
+            }
+            _ => Update::DeleteFromRrset(key(), before),
         });
         let add = after.map(|after| Update::AddToRrset(key(), after));
         delete.into_iter().chain(add)
     });
     (prerequisites, updates.collect())
+}
+
+/// What goes and what comes. Texts of others stand beside our markers, and are not touched: an update that sent them again would
+/// lease them (RFC 9664), and nobody would refresh them.
+fn own(swap: &RrsetSwap) -> (Option<Rrset>, Option<Rrset>) {
+    let (before, after) = swap.own();
+    match (&before, &after) {
+        (Some(old), Some(new)) if swap.key.rtype == RrType::Txt && old.ttl == new.ttl => {
+            let only = |one: &Rrset, other: &Rrset| {
+                let values = one.values.difference(&other.values).cloned().collect::<Vec<_>>();
+                (!values.is_empty()).then(|| Rrset::new(one.ttl, values))
+            };
+            // Our marker comes with whatever comes, for its lease.
+            let comes = only(new, &old.without_markers());
+            match swap.scope {
+                Scope::Whole => (only(old, new), comes),
+                Scope::Values { .. } => (before, after),
+            }
+        }
+        _ => (before, after),
+    }
 }
 
 #[cfg(test)]

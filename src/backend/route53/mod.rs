@@ -35,6 +35,7 @@ use crate::{
     core::{
         name::Name,
         plan::{Observed, ZoneChange},
+        reason::Reason,
         rrset::{Records, Rrset},
     },
     ports::{Backend, error::BackendError},
@@ -203,6 +204,13 @@ impl Backend for Route53 {
     }
 
     async fn apply(&self, change: &ZoneChange) -> Result<Option<Duration>, BackendError> {
+        // Nothing goes by itself here, whatever was kept where the names were before.
+        let mut lasting = change.clone();
+        lasting.swaps.retain(|swap| swap.because != Reason::Kept);
+        let change = &lasting;
+        if change.swaps.is_empty() {
+            return Ok(None);
+        }
         let unknown = || BackendError::NoZone { zone_id: change.zone.to_string() };
         let home = self.homes.lock().ok().and_then(|homes| homes.get(&change.zone).cloned());
         let id = match home {

@@ -256,7 +256,8 @@ fn names_found(plan: &crate::core::plan::Plan) -> Vec<Finding> {
         findings
             .push(Finding::fine(Check::Names, format!("{} as they should be", names.join(", "))));
     }
-    let swaps = plan.changes.iter().flat_map(|change| &change.swaps).collect::<Vec<_>>();
+    let swaps = plan.changes.iter().flat_map(|change| &change.swaps);
+    let swaps = swaps.filter(|swap| swap.because != Reason::Kept).collect::<Vec<_>>();
     if !swaps.is_empty() {
         let count = swaps.len();
         findings.push(

@@ -215,7 +215,7 @@ impl Situation for BackendError {
             Self::Refused { operation: "update", zone, .. } => format!(
                 "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; on Knot \
                  an `acl` of the key with `action: update` and all of these types, on PowerDNS `pdnsutil set-meta {zone} \
-                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker (DHCID does with `marker = \"dhcid\"`)"
+                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker (DHCID does with `marker = \"dhcid\"`), and `index` writes PTR below _tagalong"
             ),
             Self::NoTicket { service, keytab, .. } => format!(
                 "see `klist -k {keytab}`, and `kinit -k -t {keytab} PRINCIPAL` followed by `kvno {service}`: the keytab's principal must be one that gets tickets (`principal` \

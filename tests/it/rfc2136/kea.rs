@@ -1,7 +1,9 @@
 //! A zone that Kea updates too: its DDNS daemon and tagalong each know the other's names by DHCID (RFC 4703).
 
 use std::{
+    fmt::Write as _,
     fs,
+    io::Write as _,
     net::{Ipv4Addr, SocketAddr, UdpSocket},
     process::{Child, Command, Stdio},
 };
@@ -77,7 +79,7 @@ impl Drop for Kea {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("{}", self.log());
+            let _ = writeln!(std::io::stderr(), "{}", self.log());
         }
     }
 }
@@ -105,12 +107,10 @@ fn kea_and_a_host_leave_each_others_names_alone_and_know_their_own() {
 
     // The host's own DHCP client, whose identifier is the same, may move the name, and the host moves it back.
     let ours = named.read(NAME, "DHCID").concat().replace(' ', "");
-    let ours = STANDARD
-        .decode(ours)
-        .unwrap()
-        .iter()
-        .map(|octet| format!("{octet:02X}"))
-        .collect::<String>();
+    let ours = STANDARD.decode(ours).unwrap().iter().fold(String::new(), |mut text, octet| {
+        write!(text, "{octet:02X}").unwrap();
+        text
+    });
     kea.lease(0, "10.0.9.8", &ours, "DHCP_DDNS_ADD_SUCCEEDED");
     assert_eq!(named.read(NAME, "A"), ["10.0.9.8"]);
     lab.once().prints(&["published"]);

@@ -11,7 +11,7 @@ use crate::{
 /// A server of one of the kinds; it ends with this.
 enum Server {
     Bind(Named),
-    Other(Peer),
+    Other(Box<Peer>),
 }
 
 impl Server {
@@ -27,8 +27,8 @@ impl Server {
 fn open_to(key: &str) -> [(&'static str, Server); 3] {
     [
         ("BIND", Server::Bind(Named::primary(&fleet(), key))),
-        ("Knot", Server::Other(Peer::knot(key))),
-        ("PowerDNS", Server::Other(Peer::powerdns(key))),
+        ("Knot", Server::Other(Box::new(Peer::knot(key)))),
+        ("PowerDNS", Server::Other(Box::new(Peer::powerdns(key)))),
     ]
 }
 
@@ -58,8 +58,8 @@ fn what_the_policy_forbids_is_refused_and_the_hint_says_what_each_servers_policy
     let servers = [
         Server::Bind(Named::primary(&zones, &key)),
         // It says BADKEY of a key that may not do this.
-        Server::Other(Peer::knot_that_takes(&key, "    update-type: [ TXT ]\n")),
-        Server::Other(Peer::powerdns_that_takes(&key, "another-key")),
+        Server::Other(Box::new(Peer::knot_that_takes(&key, "    update-type: [ TXT ]\n"))),
+        Server::Other(Box::new(Peer::powerdns_that_takes(&key, "another-key"))),
     ];
     for server in servers {
         once(&server, Some(&key)).says(&[

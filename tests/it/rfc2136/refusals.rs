@@ -14,7 +14,7 @@ use tagalong::{
     wire::{
         exchange::{ExchangeError, Peer, Timing},
         key::Keyring,
-        message::{Question, Recursion, query, update},
+        message::{Question, Rcode, Recursion, query, update},
     },
 };
 
@@ -83,10 +83,11 @@ fn a_clock_that_is_wrong_is_badtime_with_the_skew_measured() {
 }
 
 #[test]
-fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_it_was() {
+fn servers_tell_their_own_time_to_whoever_signs_with_another_and_the_skew_is_what_it_was() {
     const HOUR: i64 = 3600;
     let text = tsig_keygen("hmac-sha256", "agent-key");
-    let named = Named::primary(&fleet(), &text);
+    let (named, knot) = (Named::primary(&fleet(), &text), Other::knot(&text));
+    let powerdns = Other::powerdns(&text);
     let keys: Keyring = text.parse().unwrap();
     let key = keys.iter().next();
     let zone = ZONE.parse().unwrap();
@@ -97,20 +98,28 @@ fn named_tells_its_own_time_to_whoever_signs_with_another_and_the_skew_is_what_i
     let timing = Timing { retransmit: Duration::from_millis(300), limit: Duration::from_secs(20) };
     let clocks: [(fn() -> u64, i64); 2] =
         [(|| now() + HOUR.unsigned_abs(), -HOUR), (|| now() - HOUR.unsigned_abs(), HOUR)];
-    for (clock, skew) in clocks {
-        let peer = Peer { server: named.addr, key, clock, timing };
-        for request in &requests {
-            match block_on(peer.ask(request)) {
-                Err(ExchangeError::BadTime { server, skew: told }) => {
-                    assert_eq!(server, named.addr);
-                    assert!((told - skew).abs() <= 60, "{told} s, and not {skew} s");
+    for server in [named.addr, knot.addr, powerdns.addr] {
+        for (clock, skew) in clocks {
+            let peer = Peer { server, key, clock, timing };
+            for request in &requests {
+                match block_on(peer.ask(request)) {
+                    Err(ExchangeError::BadTime { skew: told, .. }) => {
+                        assert!((told - skew).abs() <= 60, "{told} s, and not {skew} s");
+                        assert_ne!(server, powerdns.addr);
+                    }
+                    // It refuses whatever is wrong with a signature, and signs nothing.
+                    Err(ExchangeError::Unverified {
+                        rcode: Rcode::REFUSED | Rcode::NOTAUTH,
+                        error: None,
+                        ..
+                    }) if server == powerdns.addr => {}
+                    other => panic!("{server} {skew}: {other:?}"),
                 }
-                other => panic!("{skew}: {other:?}"),
             }
         }
+        let peer = Peer { server, key, clock: now, timing };
+        assert!(requests.iter().all(|request| block_on(peer.ask(request)).is_ok()), "{server}");
     }
-    let peer = Peer { server: named.addr, key, clock: now, timing };
-    assert!(requests.iter().all(|request| block_on(peer.ask(request)).is_ok()));
 }
 
 #[test]

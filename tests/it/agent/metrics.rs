@@ -1,0 +1,116 @@
+//! What the agent tells Prometheus: in its file, by its listener, and in words that `promtool` takes.
+
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use super::Home;
+use crate::{
+    authority::free_port,
+    support::{US, until},
+};
+
+fn value(text: &str, sample: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+    line.map(|value| value.parse().unwrap())
+}
+
+/// The answer to a request, head and body.
+fn http(addr: SocketAddr, request: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    write!(stream, "{request} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head.to_owned(), body.to_owned())
+}
+
+fn promtool(arguments: &[&str], input: &str) {
+    let mut command = Command::new("promtool");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| {
+        panic!("cannot run `promtool` ({error}): these tests need the package prometheus (Debian)")
+    });
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [&*output.stdout, &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && !said.contains("lint"), "{arguments:?}: {said}\n{input}");
+}
+
+#[test]
+fn metrics_are_in_a_file_and_at_the_listener_as_promtool_wants_them_and_go_with_the_agent() {
+    let home = Home::new();
+    let addr = free_port(Ipv4Addr::LOCALHOST.into());
+    home.configure(&format!("[metrics]\nlisten = \"{addr}\"\n"));
+    let agent = home.settled();
+    let file = home.lab.path("run/metrics/tagalong.prom");
+    let text = || fs::read_to_string(&file).unwrap_or_default();
+    until("all is told", || {
+        let text = text();
+        value(&text, "tagalong_registered") == Some(1)
+            && value(&text, "tagalong_dns_servers{state=\"in_use\"}") == Some(1)
+            && value(&text, "tagalong_resolver_set") == Some(1)
+            && value(&text, "tagalong_published_names{backend=\"internal\"}") == Some(2)
+            && value(&text, "tagalong_tasks_total{task=\"probe\",outcome=\"done\"}") >= Some(1)
+    });
+    promtool(&["check", "metrics"], &text());
+    let (head, body) = http(addr, "GET /metrics");
+    assert!(
+        head.starts_with("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4"),
+        "{head}"
+    );
+    assert_eq!(value(&body, "tagalong_registered"), Some(1), "{body}");
+    assert!(http(addr, "GET /").0.starts_with("HTTP/1.1 404 "));
+    assert!(http(addr, "POST /metrics").0.starts_with("HTTP/1.1 405 "));
+
+    // A name that is another's.
+    home.server.zones().add("taken.corp.internal. 60 A 10.9.9.9").unwrap();
+    home.lab
+        .world
+        .update_instance(US, |us| drop(us.tags.insert("Name".to_owned(), "taken".to_owned())));
+    until("the refusal is told", || {
+        let text = text();
+        value(&text, "tagalong_registered") == Some(0)
+            && value(&text, "tagalong_refused_names{backend=\"internal\"}") == Some(1)
+    });
+    promtool(&["check", "metrics"], &text());
+    agent.stop();
+    assert!(!file.exists(), "what nobody keeps is not told");
+}
+
+#[test]
+fn an_address_that_is_taken_keeps_no_agent_from_its_work() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    home.configure(&format!("[metrics]\nlisten = \"{}\"\n", taken.local_addr().unwrap()));
+    let agent = home.settled();
+    until("it says so", || agent.log().contains("no metrics are answered at"));
+    home.lab.configure("[metrics]\nlisten = \"9721\"\n[resolver]\nmanager = \"none\"\n");
+    home.lab
+        .tagalong(&["config", "check"])
+        .expect_code(1)
+        .says(&["`9721` is no address with a port"]);
+}
+
+#[test]
+fn the_alerts_are_sound_and_fire_for_ill_hosts_alone() {
+    let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("infra/prometheus");
+    let path = |name: &str| rules.join(name).display().to_string();
+    promtool(&["check", "rules", &path("alerts.yml")], "");
+    promtool(&["test", "rules", &path("alerts_test.yml")], "");
+    // Neither asks for what no agent tells.
+    let known =
+        tagalong::core::metrics::FAMILIES.iter().map(|family| family.name).collect::<Vec<_>>();
+    for name in ["infra/prometheus/alerts.yml", "infra/grafana/tagalong.json"] {
+        let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        let asked = words.filter(|word| word.starts_with("tagalong_")).collect::<Vec<_>>();
+        assert!(asked.len() > 8, "{name}");
+        assert!(asked.iter().all(|word| known.contains(word)), "{name}: {asked:?}");
+    }
+}
