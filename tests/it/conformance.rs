@@ -272,6 +272,37 @@ fn what_is_applied_is_what_stands() {
 }
 
 #[test]
+fn a_change_of_hundreds_of_names_happens_whole_or_not_at_all() {
+    for_each(|subject| {
+        let names = (0..300).map(|number| format!("web-{number}.corp.internal."));
+        let names = names.collect::<Vec<_>>();
+        let mut change = create(&names[0], &[a(1)]);
+        for name in &names[1..] {
+            let ZoneChange { guards, swaps, .. } = create(name, &[a(1)]);
+            change.guards.extend(guards);
+            change.swaps.extend(swaps);
+        }
+        subject.apply(&change).unwrap();
+        let last = names.last().unwrap();
+        let seen = subject.see(&[&names[0], last]).records;
+        assert_eq!(seen[&key(last, RrType::A)].values.first(), Some(&a(1)));
+        // One of them is there already: none of the others comes.
+        let mut again = change.clone();
+        again.guards.retain(|guard| *guard == Guard::NameNotInUse(name(last)));
+        for swap in &mut again.swaps {
+            swap.key.name = name(&swap.key.name.as_str().replacen("web", "other", 1));
+        }
+        let kept = change.swaps.iter().filter(|swap| swap.key.name == name(last)).cloned();
+        again.swaps.extend(kept);
+        let others = again.swaps.iter().map(|swap| swap.key.name.clone());
+        let others = others.filter(|other| *other != name(last)).collect::<BTreeSet<_>>();
+        again.guards.extend(others.into_iter().map(Guard::NameNotInUse));
+        assert!(matches!(subject.apply(&again), Err(BackendError::Conflict { .. })));
+        assert_eq!(subject.see(&["other-0.corp.internal."]).records, Records::new());
+    });
+}
+
+#[test]
 fn a_name_is_one_however_it_is_written() {
     for_each(|subject| {
         (subject.plant)("WEB.Corp.INTERNAL.", "A", &["10.0.1.1"]);

@@ -298,4 +298,46 @@ fn a_machine_account_keeps_its_names_in_active_directory() {
         domain.dig(NAME, "ANY").is_empty()
             && domain.dig("25.1.0.10.in-addr.arpa", "ANY").is_empty()
     );
+    faults(&domain);
+}
+
+/// What else Samba answers in its own way: each is told, and nothing is changed.
+fn faults(domain: &Domain) {
+    // A name in no zone of the domain.
+    let config = fs::read_to_string(domain.path("config.toml")).unwrap();
+    let elsewhere = config.replace(".corp.test\"", ".elsewhere.test\"");
+    fs::write(domain.path("config.toml"), elsewhere).unwrap();
+    let told = domain.tagalong(BRIEFLY, 1);
+    assert!(told.contains("no zone that the backend serves holds it"), "{told}");
+    // No zone is given away.
+    fs::write(domain.path("config.toml"), &config).unwrap();
+    domain.tagalong(ONCE, 0);
+    let told = domain.tagalong(&["reap"], 1);
+    assert!(told.contains("corp.test."), "{told}");
+    // DHCID records are unknown to it.
+    let dhcid = config.replace("kind = \"rfc2136\"", "kind = \"rfc2136\"\nmarker = \"dhcid\"");
+    fs::write(domain.path("config.toml"), dhcid).unwrap();
+    rename(domain, "web-9");
+    let told = domain.tagalong(BRIEFLY, 1);
+    assert!(told.contains("NOTIMP"), "{told}");
+    rename(domain, "web-1");
+    // The account's password was changed, and the keytab was not.
+    let conf = domain.path("etc/smb.conf").display().to_string();
+    let words = ["user", "setpassword", "WEB-1$", "--newpassword", "Another-Passw0rd", "-s", &conf];
+    let changed = domain.run("samba-tool", &words, "");
+    assert!(changed.status.success(), "{changed:?}");
+    fs::write(domain.path("config.toml"), &config).unwrap();
+    domain.world.update_instance(US, |host| host.move_to([10, 0, 1, 26].into()));
+    let told = domain.tagalong(BRIEFLY, 1);
+    assert!(
+        told.contains("Kerberos gives no ticket for DNS/dc1.corp.test by the keytab"),
+        "{told}"
+    );
+    assert_eq!(domain.dig(NAME, "A"), ["10.0.1.25"]);
+}
+
+fn rename(domain: &Domain, name: &str) {
+    domain
+        .world
+        .update_instance(US, |host| drop(host.tags.insert("Name".to_owned(), name.to_owned())));
 }
