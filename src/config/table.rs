@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
         "backend.*.key_file",
         Form::Text,
         "\"/etc/tagalong/tsig.key\"",
-        "rfc2136: the file of the TSIG key, as `tsig-keygen` writes it; without it or one of the next three updates are not signed. Of several \
+        "rfc2136: the file of the TSIG key, as `tsig-keygen` writes it; without it, one of the next three, or `keytab`, updates are not signed. Of several \
          keys the first that the servers take signs; one that they do not take is read again, once",
     ),
     unset(
@@ -130,7 +130,7 @@ pub const KEYS: &[Key] = &[
         Form::Text,
         "\"/etc/krb5.keytab\"",
         "rfc2136: the Kerberos credentials that sign updates in place of a key (GSS-TSIG, RFC 3645), for BIND with `tkey-gssapi-keytab` and for Active \
-         Directory; needs a tagalong with the cargo feature `gssapi`. The same for all backends, and not from a tag",
+         Directory; needs a tagalong with the cargo feature `gssapi`. Backends that have one have the same; in a file, not a tag",
     ),
     unset(
         "backend.*.principal",
@@ -260,7 +260,7 @@ pub const KEYS: &[Key] = &[
         "metrics.listen",
         Form::Text,
         "\"127.0.0.1:9721\"",
-        "where the agent answers `GET /metrics` for Prometheus, from its start on; the same is always in metrics/tagalong.prom in the run directory, \
+        "where the agent answers `GET /metrics` for Prometheus: read when it starts, from the files alone; the same is always in metrics/tagalong.prom in the run directory, \
          for node_exporter's textfile collector",
     ),
 ];

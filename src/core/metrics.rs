@@ -56,7 +56,7 @@ pub const START_TIME: Family =
 pub const REGISTERED: Family = gauge(
     "tagalong_registered",
     &[],
-    "Whether everything that this host should publish stood after the last registration: 1, or 0.",
+    "Whether everything that this host should publish stood after the last registration: 1, or 0; left out before the first one, and once the records were taken back.",
 );
 /// When that was so last.
 pub const REGISTERED_AT: Family = gauge(

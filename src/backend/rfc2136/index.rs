@@ -2,7 +2,7 @@
 //! at the zone's apex, in the update that brings or takes the marker.
 //!
 //! ```text
-//! 3f._tagalong.corp.internal. 300 IN PTR web-1.corp.internal.
+//! ce._tagalong.corp.internal. 300 IN PTR web-1.corp.internal.
 //! ```
 //! The first label is a digest of the name: a server may limit the size of a set (BIND: `max-records-per-type`), and an answer
 //! has no more than 64 KiB.

@@ -2,7 +2,8 @@
 //!
 //! One round of queries, side by side, tells the records and the zone of every name: a query for SOA below a zone's apex is
 //! answered with the zone's SOA. A server that is not the zone's primary leads to it by the SOA's MNAME. Queries are signed
-//! as updates are, so that both meet the same view, and a wrong key is found out before anything is sent.
+//! as updates are, so that both meet the same view, and a wrong key is found out before anything is sent; by Kerberos only
+//! updates are.
 
 mod copies;
 mod dhcid;
