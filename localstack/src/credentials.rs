@@ -63,6 +63,11 @@ impl Credentials {
         self.allowed.insert(access_key.to_owned());
     }
 
+    /// Of all that were issued, what is not their name.
+    pub(crate) fn secrets(&self) -> impl Iterator<Item = String> {
+        self.issued.values().flat_map(|issued| [issued.secret.clone(), issued.token.clone()])
+    }
+
     /// The session's current credentials: the same until half of their life is over, as IMDS does.
     pub(crate) fn of_session(&mut self, role: &str, session: &str) -> Issued {
         let now = Instant::now();

@@ -193,6 +193,13 @@ impl World {
         self.state().vault.insert((Service::SecretsManager, name.to_owned()), text.to_owned());
     }
 
+    /// Everything that nobody may tell: the texts of parameters and secrets, and of the role's credentials what is not their name.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let state = self.state();
+        state.vault.values().cloned().chain(state.credentials.secrets()).collect()
+    }
+
     /// Makes IMDS refuse every token that it has given out.
     pub fn expire_tokens(&self) {
         self.state().tokens.clear();

@@ -1,0 +1,12 @@
+terraform {
+  required_version = ">= 1.9"
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.0"
+    }
+  }
+}
+
+# The Region and the credentials are the environment's.
+provider "aws" {}
