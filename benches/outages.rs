@@ -22,6 +22,8 @@ mod lab;
 #[expect(dead_code, reason = "the tests use more of it")]
 #[path = "../tests/system/machine.rs"]
 mod machine;
+#[path = "../tests/system/package.rs"]
+mod package;
 
 use std::{net::Ipv4Addr, thread, time::Duration};
 

@@ -3,6 +3,7 @@
 //! Errors are situations. Each has a [`Disposition`], which is all that the journeys look at, a text for people, and hints.
 
 pub mod error;
+pub mod topic;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +16,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc::Sender;
 use zeroize::Zeroizing;
 
-use self::error::{BackendError, DirectoryError, FactError, KeyError, ResolverError, StoreError};
+use self::{
+    error::{BackendError, DirectoryError, FactError, KeyError, ResolverError, StoreError},
+    topic::Topic,
+};
 use crate::core::{
     affinity::Subnet,
     detect::Verdict,
@@ -54,6 +58,8 @@ pub enum Disposition {
 pub trait Situation: Error {
     /// What to do next.
     fn disposition(&self) -> Disposition;
+    /// Where the manual says more.
+    fn topic(&self) -> Topic;
     /// What the operator can do about it.
     fn hints(&self) -> Vec<String> {
         Vec::new()
@@ -135,6 +141,9 @@ pub enum Depth {
 pub trait Prober: Send + Sync {
     /// Probes one server; bounded in time.
     async fn probe(&self, server: &NameServer, depth: Depth) -> Health;
+
+    /// The zone that each is asked for.
+    fn zone(&self) -> &Name;
 }
 
 /// A place where records are published.
@@ -225,6 +234,8 @@ pub struct Failure {
     pub hints: Vec<String>,
     /// Whether somebody was asked too much ([`Disposition::Ease`]).
     pub is_throttled: bool,
+    /// Where the manual says more.
+    pub topic: Topic,
 }
 
 impl Failure {
@@ -232,14 +243,14 @@ impl Failure {
     #[must_use]
     pub fn of(error: &(impl Situation + 'static)) -> Self {
         let is_throttled = matches!(error.disposition(), Disposition::Ease { .. });
-        Self { texts: chain(error), hints: error.hints(), is_throttled }
+        Self { texts: chain(error), hints: error.hints(), is_throttled, topic: error.topic() }
     }
 
     /// A failure that is told in one sentence.
     #[must_use]
-    pub fn told(text: impl fmt::Display, hint: Option<&str>) -> Self {
+    pub fn told(text: impl fmt::Display, hint: Option<&str>, topic: Topic) -> Self {
         let hints = hint.map(str::to_owned).into_iter().collect();
-        Self { texts: vec![text.to_string()], hints, is_throttled: false }
+        Self { texts: vec![text.to_string()], hints, is_throttled: false, topic }
     }
 }
 

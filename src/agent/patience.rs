@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::ports::{Clock, Disposition, Failure, Situation};
+use crate::ports::{Clock, Disposition, Failure, Situation, topic::Topic};
 
 /// Waits between tries.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +80,8 @@ pub async fn insist<T, E: Situation + 'static>(
 pub fn out_of_time(who: &str) -> Failure {
     Failure::told(
         format!("the deadline came before {who} answered"),
-        Some("see whether it is there, or give more time with `--deadline`"),
+        Some("see whether it is there; a pass by hand has more time with `--deadline`"),
+        Topic::Deadline,
     )
 }
 

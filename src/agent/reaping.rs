@@ -14,7 +14,7 @@ use crate::{
         reap::{owned, removal},
         rrset::Records,
     },
-    ports::{Backend, Clock, Failure, InstanceDirectory, error::BackendError},
+    ports::{Backend, Clock, Failure, InstanceDirectory, error::BackendError, topic::Topic},
 };
 
 /// What is to be looked through.
@@ -112,13 +112,15 @@ impl Reaping<'_> {
             }
         };
         if !matches!(lives.get(self.us), Some(Life::Exists(_))) {
-            reaped.failures.push(Failure::told(
+            let failure = Failure::told(
                 format!(
                     "EC2 does not list {}, which this is: what it says of others is not believed",
                     self.us
                 ),
                 Some("see `aws.endpoint`, and whether the role is of the instance's own account"),
-            ));
+                Topic::Ec2,
+            );
+            reaped.failures.push(failure);
             return reaped;
         }
         reaped.unknown = owners.iter().filter(|it| !lives.contains_key(it)).cloned().collect();

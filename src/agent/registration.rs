@@ -200,13 +200,26 @@ impl Registration<'_> {
         }
         let mut done = Plan { changes: Vec::new(), ..plan.clone() };
         let mut kept = Vec::new();
+        let mut lost = BTreeSet::new();
         for change in &plan.changes {
-            match self.backend.apply(change).await {
+            // A reverse name follows its name, and stays while that does.
+            let (change, waiting) = change.without_way_to(&lost);
+            let is_over = change.swaps.is_empty() && !waiting.is_empty();
+            let waiting = waiting.into_iter().map(|(name, target)| (name, Reason::Awaits(target)));
+            outcome.skipped.extend(waiting);
+            if is_over {
+                continue;
+            }
+            let applied = self.backend.apply(&change).await;
+            if applied.is_err() {
+                lost.extend(change.swaps.iter().map(|swap| swap.key.name.clone()));
+            }
+            match applied {
                 Ok(granted) => {
                     kept.push(Kept::of(self.backend.keeping(), granted));
                     tracing::info!(backend = self.name, zone = %change.zone, swaps = change.swaps.len(), "published");
                     outcome.done.extend(change.swaps.iter().cloned());
-                    done.changes.push(change.clone());
+                    done.changes.push(change);
                 }
                 // The other zones are not to suffer from it.
                 Err(error) if error.disposition() == Disposition::Hold => {

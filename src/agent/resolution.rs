@@ -19,10 +19,11 @@ use crate::{
     core::{
         detect::{Clue, Owner, Verdict},
         ledger::{KnownServers, Ledger},
+        reason::Reason,
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
         servers::{Answer, Findings, Health, Here, NameServer, Ranked, Ranking, behind, rank},
     },
-    ports::{Clock, Depth, Failure, Prober, ResolverManager, error::ResolverError},
+    ports::{Clock, Depth, Failure, Prober, ResolverManager, error::ResolverError, topic::Topic},
 };
 
 /// What the resolver shall use.
@@ -127,6 +128,12 @@ impl Resolution<'_> {
             }
         }
         outcome.wanted.clone_from(&wanted);
+        if wanted.is_none() && !listed.is_empty() && is_unknown_to_all(&outcome.ranking) {
+            outcome.notices.push(format!(
+                "no listed server knows {}, which each is asked for: see `discovery.value`, and the first of `resolver.search`",
+                self.prober.zone()
+            ));
+        }
         if wanted.is_none() && !some_lives {
             wanted = self.last_resort(&mut outcome);
         }
@@ -153,10 +160,9 @@ impl Resolution<'_> {
             if listed.is_empty() && outcome.failures.is_empty() {
                 outcome.action = Action::Kept("no DNS servers are known");
             } else if !some_lives {
-                outcome.failures.push(Failure::told(
-                    "no DNS server answers",
-                    Some("see the servers' own state"),
-                ));
+                let hint = Some("see the servers' own state");
+                let failure = Failure::told("no DNS server answers", hint, Topic::DnsServers);
+                outcome.failures.push(failure);
             }
         }
         outcome
@@ -203,7 +209,9 @@ impl Resolution<'_> {
         };
         if let Some(known) = known {
             let age = self.clock.now().saturating_sub(known.at);
-            outcome.notices.push(format!("{why}; the list of {age} s ago is used"));
+            outcome
+                .notices
+                .push(format!("{why}; the last list is used, which changed {age} s ago"));
             known.servers
         } else {
             outcome.notices.push(why);
@@ -365,6 +373,21 @@ fn reasons(ranking: &Ranking) -> String {
         format!("{}: {}", server.address.ip(), because.join(" · "))
     });
     texts.collect::<Vec<_>>().join("; ")
+}
+
+/// Whether servers answer, and none of these knows the zone that it is asked for, or tells.
+fn is_unknown_to_all(ranking: &Ranking) -> bool {
+    let is_silent = |reason: &Reason| matches!(reason, Reason::Silent { .. });
+    let is_other = |reason: &Reason| match reason {
+        Reason::Ignorant => true,
+        Reason::Unwilling { rcode } => rcode == "REFUSED",
+        _ => false,
+    };
+    let mut answering =
+        ranking.left_out.iter().filter(|ranked| !ranked.because.iter().any(is_silent)).peekable();
+    ranking.usable.is_empty()
+        && answering.peek().is_some()
+        && answering.all(|ranked| ranked.because.iter().any(is_other))
 }
 
 /// A cache or a forwarder may know more than the fleet's servers do: containers' names, other networks' zones.

@@ -72,9 +72,14 @@ mod tests {
     #[test]
     fn an_age_that_grows_is_no_news_and_another_address_is() {
         let mut standing = Standing::default();
-        let _ = standing.now("a", texts(&["the list of 5 s ago is used", "10.0.0.2 is silent"]));
-        let news =
-            standing.now("a", texts(&["the list of 65 s ago is used", "10.0.0.3 is silent"]));
+        let _ = standing.now(
+            "a",
+            texts(&["the last list is used, which changed 5 s ago", "10.0.0.2 is silent"]),
+        );
+        let news = standing.now(
+            "a",
+            texts(&["the last list is used, which changed 65 s ago", "10.0.0.3 is silent"]),
+        );
         assert_eq!(news.begun, ["10.0.0.3 is silent"]);
     }
 }

@@ -17,7 +17,7 @@ use crate::{
         ledger::KnownSubnets,
         servers::NameServer,
     },
-    ports::{Clock as _, Failure},
+    ports::{Clock as _, Failure, topic::Topic},
     resolver::Resolvers,
     sys::clock::SystemClock,
 };
@@ -38,7 +38,7 @@ pub(super) async fn near(
     let is_due = kept.as_ref().is_none_or(|kept| SystemClock.now() >= kept.until);
     let mut subnets = kept.map(|kept| kept.subnets).unwrap_or_default();
     if is_due && mode.applies() {
-        let late = |_| Err(Failure::told("EC2 did not tell the subnets in time", None));
+        let late = |_| Err(Failure::told("EC2 did not tell the subnets in time", None, Topic::Ec2));
         let lasts = match timeout(PATIENCE, known.subnets()).await.unwrap_or_else(late) {
             Ok(found) => {
                 subnets = found;

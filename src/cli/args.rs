@@ -2,8 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+
+use crate::telemetry::log::Format;
 
 /// An EC2-native DNS registration agent: this host's name follows its address, and its resolver follows the fleet's DNS
 /// servers.
@@ -33,8 +35,30 @@ pub(super) struct Args {
     #[arg(long, global = true)]
     pub(super) json: bool,
 
+    /// How the log is written; what a verb reports is no log
+    #[arg(long, global = true, value_name = "FORMAT", env = "TAGALONG_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+
     #[command(subcommand)]
     pub(super) verb: Verb,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    Text,
+    /// A line of JSON each
+    Json,
+}
+
+impl From<LogFormat> for Format {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Text => Self::Text,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Subcommand)]
@@ -107,8 +131,22 @@ pub(super) enum Verb {
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    Man {
+        /// Which
+        #[arg(value_enum, value_name = "PAGE", default_value_t = Page::Tagalong)]
+        page: Page,
+    },
+}
+
+/// A manual page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Page {
+    /// tagalong(8)
+    Tagalong,
+    /// tagalong.toml(5)
+    #[value(name = "tagalong.toml")]
+    TagalongToml,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]

@@ -20,7 +20,7 @@ use crate::{
     },
     ec2::imds::Patience,
     keys::file::KeyFile,
-    ports::{KeySource as _, chain},
+    ports::{KeySource as _, chain, topic::Topic},
     store::Access,
 };
 
@@ -46,6 +46,7 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
         Ok(_) => Code::Done,
         Err(errors) => {
             errors.iter().for_each(print::error);
+            print::see(Topic::Configuration);
             Code::Failed
         }
     }

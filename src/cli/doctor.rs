@@ -32,7 +32,7 @@ use crate::{
     config::Manager,
     core::diagnosis::{Check, Finding, Verdict},
     ec2::imds::Patience,
-    ports::Failure,
+    ports::{Failure, topic::Topic},
     resolver::Resolvers,
     store::Access,
 };
@@ -190,6 +190,21 @@ fn remedy(check: Check) -> &'static str {
     }
 }
 
+/// Where the manual says more about what a check finds.
+fn topic(check: Check) -> Topic {
+    match check {
+        Check::Configuration => Topic::Configuration,
+        Check::KeyFile => Topic::Keys,
+        Check::State | Check::Agent | Check::LastPass => Topic::Memory,
+        Check::Metadata | Check::Tags => Topic::Metadata,
+        Check::Ec2 | Check::VpcResolver => Topic::Ec2,
+        Check::Server | Check::FirstServer | Check::Affinity => Topic::DnsServers,
+        Check::Owner | Check::ResolvConf | Check::Overwritten => Topic::Resolver,
+        Check::Names => Topic::Names,
+        Check::Zone | Check::Tsig => Topic::Rfc2136,
+    }
+}
+
 /// Whether this host's resolver is ours to set.
 fn is_managed(known: &Known) -> bool {
     known.config.resolver.manager != Manager::None
@@ -228,6 +243,7 @@ fn lines(finding: &Finding) -> Vec<String> {
     let mut lines = vec![format!("{head}{} {finding}", word(colour, &verdict.to_string()))];
     lines.extend(because.iter().map(|it| format!("  {} {it}", word(colour, "because"))));
     lines.extend(remedy.iter().map(|it| format!("  {} {it}", word(AnsiColor::Cyan, "hint"))));
+    lines.push(format!("  {} {}", word(AnsiColor::Cyan, "see"), topic(*check)));
     lines
 }
 

@@ -1,9 +1,13 @@
-//! `tagalong completions` and `tagalong man`: made from the command line's own definition.
+//! `tagalong completions` and `tagalong man`: made from the command line's own definition, and the configuration's.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use super::{Code, args::Args, print};
+use super::{
+    Code,
+    args::{Args, Page},
+    print, reference,
+};
 
 pub(super) fn completions(shell: Shell) -> Code {
     let mut text = Vec::new();
@@ -12,10 +16,13 @@ pub(super) fn completions(shell: Shell) -> Code {
     Code::Done
 }
 
-pub(super) fn man() -> Code {
-    let mut text = Vec::new();
-    match clap_mangen::Man::new(Args::command()).section("8").render(&mut text) {
-        Ok(()) => {
+pub(super) fn man(page: Page) -> Code {
+    let made = match page {
+        Page::Tagalong => reference::program_page(),
+        Page::TagalongToml => reference::configuration_page(),
+    };
+    match made {
+        Ok(text) => {
             print::raw(&text);
             Code::Done
         }

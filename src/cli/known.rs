@@ -16,7 +16,7 @@ use crate::{
     core::{
         address::AddressSelector,
         affinity::Subnet,
-        facts::{Details, Facts, TagSource, Unread},
+        facts::{Asked, Details, Facts, TagSource, Unread},
         ledger::Ledger,
         name::Name,
         naming::{self, Desired, NamingError, desire},
@@ -30,7 +30,7 @@ use crate::{
     },
     ports::{
         Disposition, Failure, KeySource, Listing, ServerDirectory as _, Situation as _,
-        SubnetDirectory as _,
+        SubnetDirectory as _, topic::Topic,
     },
     sys::clock::SystemClock,
 };
@@ -88,7 +88,7 @@ impl Known {
                     (failure_of(why), why.may_pass.then_some(SLOW))
                 }
                 _ => {
-                    let failure = Failure::told(&error, Some(error.hint()));
+                    let failure = Failure::told(&error, Some(error.hint()), Topic::Names);
                     (failure, error.may_pass().then(|| pause_of(&error)))
                 }
             };
@@ -167,7 +167,7 @@ impl Known {
                     Disposition::Retry { .. } | Disposition::Ease { .. }
                 );
                 let Failure { texts, hints, .. } = Failure::of(&error);
-                Details::Unread(Unread { texts, hints, may_pass })
+                Details::Unread(Unread { asked: Asked::Interfaces, texts, hints, may_pass })
             }
         }
     }
@@ -181,10 +181,8 @@ impl Known {
     /// Where this host is, to EC2.
     fn home(&self) -> Result<Home<'_>, Failure> {
         let Some(vpc_id) = self.facts.as_ref().and_then(Facts::vpc_id) else {
-            return Err(Failure::told(
-                "the VPC of this instance is not known, so its DNS servers cannot be listed",
-                None,
-            ));
+            let text = "the VPC of this instance is not known, so its DNS servers cannot be listed";
+            return Err(Failure::told(text, None, Topic::Metadata));
         };
         let region = self.facts.as_ref().map_or("", |facts| facts.identity.region.as_str());
         let endpoint = self.config.ec2_endpoint.as_deref();
@@ -201,11 +199,9 @@ impl Known {
         deadline: Instant,
     ) -> Result<Opened, Failure> {
         let identity = self.facts.as_ref().map(|facts| &facts.identity);
-        let config = self
-            .config
-            .backends
-            .get(name)
-            .ok_or_else(|| Failure::told(format!("there is no backend `{name}`"), None))?;
+        let config = self.config.backends.get(name).ok_or_else(|| {
+            Failure::told(format!("there is no backend `{name}`"), None, Topic::Configuration)
+        })?;
         let region = identity.map_or("us-east-1", |identity| identity.region.as_str());
         let who = keys.as_ref().map(|keys| keys.place()).unwrap_or_default();
         insist(deadline, &SystemClock, &who, async || {
@@ -258,7 +254,7 @@ impl Known {
     pub(super) fn probe_zone(&self) -> Name {
         let search = self.config.resolver.policy.search.first();
         let value = self.config.discovery.value.as_ref().filter(|value| value.contains('.'));
-        let named = search.or(value).and_then(|text| text.parse().ok());
+        let named = search.into_iter().chain(value).find_map(|text| text.parse().ok());
         let own = || self.config.records.iter().find_map(|record| record.name.domain());
         named.or_else(own).unwrap_or_else(Name::root)
     }

@@ -15,6 +15,7 @@ mod pass;
 mod plan;
 mod print;
 mod reap;
+pub mod reference;
 mod restore;
 mod run;
 mod servers;
@@ -41,7 +42,7 @@ pub fn main() -> ExitCode {
     kerberos::start_over(&args);
     // A pass reports by itself; the agent has nothing but its log.
     let is_agent = matches!(args.verb, Verb::Run);
-    crate::telemetry::log::install(if is_agent { "info" } else { "warn" });
+    crate::telemetry::log::install(if is_agent { "info" } else { "warn" }, args.log_format.into());
     let code = match &args.verb {
         Verb::Run => run::run(&args),
         Verb::Hook { arguments } => hook::run(&args, arguments),
@@ -61,7 +62,7 @@ pub fn main() -> ExitCode {
         }
         Verb::Config { verb } => config::run(&args, *verb, started),
         Verb::Completions { shell } => generate::completions(*shell),
-        Verb::Man => generate::man(),
+        Verb::Man { page } => generate::man(*page),
     };
     ExitCode::from(print::outcome(code) as u8)
 }
@@ -78,4 +79,21 @@ enum Code {
     Changes = 2,
     /// The command line is wrong (`EX_USAGE` of `sysexits(3)`).
     Usage = 64,
+}
+
+impl Code {
+    const ALL: [Self; 4] = [Self::Done, Self::Failed, Self::Changes, Self::Usage];
+
+    /// What it says, for the manual.
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Done => "done; of `plan`: nothing would change; of `doctor`: nothing is wrong",
+            Self::Failed => {
+                "something failed, or is as it should not be: standard error says what, why, and what to do about it. What did not \
+                 depend on it was done"
+            }
+            Self::Changes => "`plan` found changes",
+            Self::Usage => "wrong usage of the command line; nothing was done",
+        }
+    }
 }

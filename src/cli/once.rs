@@ -28,7 +28,7 @@ use crate::{
     backend::Opened,
     config::{Fallback, Manager},
     core::{name::Name, naming::Desired, ownership::OwnerId, servers::NameServer},
-    ports::{Clock as _, Failure, InstanceDirectory, Situation as _},
+    ports::{Clock as _, Failure, InstanceDirectory, topic::Topic},
     resolver::{Resolvers, health::SoaProber},
     store::managed,
     sys::clock::SystemClock,
@@ -63,9 +63,9 @@ async fn both(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Ins
             match known.await.as_ref() {
                 Ok((known, None)) => host.servers(known, deadline).await,
                 Ok((_, Some(failure))) => Err(failure.as_ref().clone()),
-                Err(failures) => {
-                    Err(failures.first().cloned().unwrap_or_else(|| Failure::told("unknown", None)))
-                }
+                Err(failures) => Err(failures.first().cloned().unwrap_or_else(|| {
+                    Failure::told("the configuration cannot be used", None, Topic::Configuration)
+                })),
             }
         }
         .shared()
@@ -264,11 +264,7 @@ async fn register_at(
     let (zones, now) = (opened.zone_ids(), SystemClock.now());
     if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, zones.clone(), now))
     {
-        outcome.failures.push(Failure {
-            texts: crate::ports::chain(&error),
-            hints: error.hints(),
-            is_throttled: false,
-        });
+        outcome.failures.push(Failure::of(&error));
     }
     outcome
 }
@@ -367,7 +363,7 @@ fn list_patience(deadline: tokio::time::Instant) -> Duration {
 }
 
 fn list_is_late() -> Failure {
-    Failure::told("EC2 has not listed the DNS servers yet", None)
+    Failure::told("EC2 has not listed the DNS servers yet", None, Topic::Ec2)
 }
 
 /// The longest that it is waited for.

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     agent::report::{Inputs, Report},
     ec2::imds::Patience,
-    ports::{Clock as _, Failure},
+    ports::{Clock as _, Failure, topic::Topic},
     store::{Access, last_pass::LastPass, managed},
     sys::{clock::SystemClock, fs::lock},
 };
@@ -79,8 +79,16 @@ pub(super) fn bounded(
     let (sender, receiver) = mpsc::channel();
     let spawned =
         thread::Builder::new().name("pass".to_owned()).spawn(move || sender.send(work()).ok());
-    spawned.map_err(|error| Failure::told(format!("no thread for the pass: {error}"), None))?;
-    let late = |_| Failure::told("the deadline came while the system kept the pass waiting", None);
+    spawned.map_err(|error| {
+        Failure::told(format!("no thread for the pass: {error}"), None, Topic::Deadline)
+    })?;
+    let late = |_| {
+        Failure::told(
+            "the deadline came while the system kept the pass waiting",
+            None,
+            Topic::Deadline,
+        )
+    };
     receiver.recv_timeout(limit).map_err(late)
 }
 
@@ -89,10 +97,12 @@ fn finish(args: &Args, report: &Report) -> Code {
     report.notices().for_each(print::notice);
     for part in &report.registered {
         for blocked in &part.blocked {
-            print::failure(&Failure::told(
+            let failure = Failure::told(
                 format!("{} is left alone: {}", blocked.name, blocked.by),
                 Some(blocked.by.hint()),
-            ));
+                Topic::Names,
+            );
+            print::failure(&failure);
         }
     }
     report.failures().for_each(print::failure);

@@ -11,7 +11,10 @@ use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 
 use super::Code;
-use crate::ports::Failure;
+use crate::{
+    ports::{Failure, topic::Topic},
+    sys::journal,
+};
 
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 const NOTE: Style = AnsiColor::Yellow.on_default();
@@ -63,6 +66,12 @@ pub(super) fn failure(failure: &Failure) {
     for hint in &failure.hints {
         line("  hint", HINT, hint);
     }
+    see(failure.topic);
+}
+
+/// Where the manual says more about what was just told.
+pub(super) fn see(topic: Topic) {
+    line("  see", HINT, &topic.to_string());
 }
 
 /// An error that is told in one sentence.
@@ -92,7 +101,14 @@ pub(super) fn styled(style: Style, text: &str) -> String {
 
 fn line(head: &str, style: Style, text: &str) {
     let mut out = AutoStream::new(io::stderr().lock(), choice(anstream::stderr().current_choice()));
-    let _ = writeln!(out, "{style}{head}:{style:#} {text}");
+    // For the journal's field PRIORITY (sd-daemon(3)).
+    let priority = match (journal::is_stderr(), style) {
+        (false, _) => "",
+        (true, ERROR) => "<3>",
+        (true, NOTE) => "<4>",
+        (true, _) => "<6>",
+    };
+    let _ = writeln!(out, "{priority}{style}{head}:{style:#} {text}");
 }
 
 /// `NO_COLOR` is honoured even where the stream's own choice is not (no-color.org).

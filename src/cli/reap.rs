@@ -23,7 +23,7 @@ use crate::{
     },
     core::{name::Name, ownership::OwnerId},
     ec2::imds::Patience,
-    ports::{Backend, Failure},
+    ports::{Backend, Failure, topic::Topic},
     store::Access,
     sys::clock::{SystemClock, now},
 };
@@ -87,7 +87,7 @@ async fn reap(
     let us = OwnerId::of(&facts.identity);
     let Some(instances) = known.instances() else {
         let text = "the VPC of this instance is not known, so nobody can be looked up";
-        return Err(vec![Failure::told(text, None)]);
+        return Err(vec![Failure::told(text, None, Topic::Metadata)]);
     };
     let wishes = known.wishes();
     let mut found = Vec::new();
@@ -113,7 +113,8 @@ async fn reap(
     }
     if found.is_empty() {
         let hint = "configure a record, by file or by tag";
-        return Err(vec![Failure::told("no backend has a name of this host", Some(hint))]);
+        let text = "no backend has a name of this host";
+        return Err(vec![Failure::told(text, Some(hint), Topic::Names)]);
     }
     Ok(found)
 }

@@ -1,18 +1,25 @@
 //! `tagalong restore`: the resolver as it was found before tagalong first set it; what a package does when it is removed.
 
-use super::{Code, args::Args, once::resolvers, print};
+use super::{Code, args::Args, once::resolvers, print, wiring::no_runtime};
 use crate::{
-    ports::Failure,
+    ports::{Failure, topic::Topic},
     store::managed::{self, AGENT_LOCK},
     sys::fs::is_locked,
 };
 
 pub(super) fn run(args: &Args) -> Code {
+    if matches!(is_locked(&args.run_dir.join(AGENT_LOCK)), Ok(Some(true))) {
+        // It would set the resolver again at once, and what was found would be gone.
+        let text = "the agent runs, and would set the resolver again; nothing was changed";
+        let hint = "`systemctl stop tagalong` first, or `[resolver] manager = \"none\"` and `systemctl reload tagalong`";
+        print::failure(&Failure::told(text, Some(hint), Topic::Resolver));
+        return Code::Failed;
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            print::error(format!("no runtime: {error}"));
+            print::failure(&no_runtime(&error));
             return Code::Failed;
         }
     };
@@ -20,11 +27,6 @@ pub(super) fn run(args: &Args) -> Code {
         print::notice(format!(
             "the hooks of DHCP clients still keep away from resolv.conf: {error}"
         ));
-    }
-    if matches!(is_locked(&args.run_dir.join(AGENT_LOCK)), Ok(Some(true))) {
-        print::notice(
-            "the agent runs, and sets the resolver again: `systemctl stop tagalong` first",
-        );
     }
     let mut code = Code::Done;
     let mut given_back = Vec::new();

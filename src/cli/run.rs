@@ -7,11 +7,17 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::{Code, args::Args, print, wiring::settings, worker::Worker};
+use super::{
+    Code,
+    args::Args,
+    print,
+    wiring::{no_runtime, refused, settings},
+    worker::Worker,
+};
 use crate::{
     agent::{daemon::Agent, notebook::Notebook},
     event::{self, network::Addresses},
-    ports::{Failure, Supervisor as _},
+    ports::{Failure, Supervisor as _, topic::Topic},
     store::{Access, StateFile, managed::AGENT_LOCK},
     sys::{clock::SystemClock, fs::lock, shutdown},
     telemetry::notify::Systemd,
@@ -24,7 +30,9 @@ pub(super) fn run(args: &Args) -> Code {
     let _alone = match alone {
         Ok(lock) => lock,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
-            print::error(format!("the agent runs already: {error}"));
+            let text = format!("the agent runs already: {error}");
+            let hint = "`systemctl status tagalong`; another one needs a `--run-dir` and a `--state-dir` of its own";
+            print::failure(&Failure::told(text, Some(hint), Topic::Memory));
             return Code::Failed;
         }
         Err(error) => {
@@ -32,6 +40,7 @@ pub(super) fn run(args: &Args) -> Code {
             print::failure(&Failure::told(
                 text,
                 Some("run it as root, or name another `--run-dir`"),
+                Topic::Memory,
             ));
             return Code::Failed;
         }
@@ -43,7 +52,7 @@ pub(super) fn run(args: &Args) -> Code {
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
-            print::error(format!("no runtime: {error}"));
+            print::failure(&no_runtime(&error));
             return Code::Failed;
         }
     };
@@ -62,7 +71,7 @@ async fn live(
     let worker = match Worker::new(args, settings, notebook, addresses.clone()) {
         Ok(worker) => worker,
         Err(errors) => {
-            errors.iter().for_each(print::error);
+            refused(&errors).iter().for_each(print::failure);
             return Code::Failed;
         }
     };

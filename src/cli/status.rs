@@ -230,10 +230,14 @@ fn text(status: &Status) -> String {
         ));
     }
     if let Some(age) = status.servers_age {
-        lines.push(format!("servers       listed as now since {age} s"));
+        lines.push(format!("servers       the list is the same for {age} s"));
     }
     let due = if status.resolver.up_to_date { "" } else { " (out of date: run `tagalong once`)" };
-    lines.push(format!("resolv.conf   {}{due}", status.resolver.nameservers.join(", ")));
+    let used = match status.resolver.nameservers.as_slice() {
+        [] => "no servers of ours".to_owned(),
+        servers => servers.join(", "),
+    };
+    lines.push(format!("resolv.conf   {used}{due}"));
     if !status.resolver.owner.is_empty() {
         lines.push(format!("owner         {}", status.resolver.owner));
     }
@@ -292,6 +296,7 @@ struct FailureJson {
     error: String,
     caused_by: Vec<String>,
     hints: Vec<String>,
+    see: String,
 }
 
 impl ReportJson {
@@ -308,6 +313,7 @@ impl ReportJson {
             error: failure.texts.first().cloned().unwrap_or_default(),
             caused_by: failure.texts.iter().skip(1).cloned().collect(),
             hints: failure.hints.clone(),
+            see: failure.topic.to_string(),
         });
         Self {
             ok: report.is_good(),

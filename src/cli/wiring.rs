@@ -19,7 +19,7 @@ use crate::{
     },
     core::{
         event::Ending,
-        facts::{Facts, Unread},
+        facts::{Asked, Facts, Unread},
         ownership::OwnerId,
         template::Template,
     },
@@ -33,7 +33,7 @@ use crate::{
     },
     event::network::Addresses,
     keys,
-    ports::{Clock as _, FactSource as _, Failure, KeySource, error::FactError},
+    ports::{Clock as _, FactSource as _, Failure, KeySource, error::FactError, topic::Topic},
     store::{Access, StateFile},
     sys::clock::SystemClock,
 };
@@ -45,7 +45,7 @@ pub(super) fn read(args: &Args) -> Result<Settings, Vec<ConfigError>> {
 
 /// The files of the configuration; `None` after what is wrong with them was printed.
 pub(super) fn settings(args: &Args) -> Option<Settings> {
-    read(args).map_err(|errors| errors.iter().for_each(print::error)).ok()
+    read(args).map_err(|errors| refused(&errors).iter().for_each(print::failure)).ok()
 }
 
 /// This process's way to EC2's metadata and to AWS.
@@ -275,8 +275,7 @@ pub(super) fn on_host<T>(
     let host = Host::new(settings, &notebook, leases, &args.run_dir, patience)
         .map_err(|errors| refused(&errors))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime =
-        runtime.map_err(|error| vec![Failure::told(format!("no runtime: {error}"), None)])?;
+    let runtime = runtime.map_err(|error| vec![no_runtime(&error)])?;
     let result = runtime.block_on(work(&host));
     // A hint for the next pass, as the interfaces are.
     if let Some(role) = host.credentials.role() {
@@ -292,9 +291,14 @@ pub(super) fn on_host<T>(
     Ok((result, notices))
 }
 
+/// The system gives us nothing to run on.
+pub(super) fn no_runtime(error: &std::io::Error) -> Failure {
+    Failure::told(format!("no runtime: {error}"), None, Topic::Deadline)
+}
+
 /// Errors of the configuration as failures.
 pub(super) fn refused(errors: &[ConfigError]) -> Vec<Failure> {
-    errors.iter().map(|error| Failure::told(error, None)).collect()
+    errors.iter().map(|error| Failure::told(error, None, Topic::Configuration)).collect()
 }
 
 /// What of the settings is not about what is published, and where.
@@ -347,7 +351,12 @@ fn is_plain(endpoint: Option<&str>) -> bool {
 
 /// Tags that could not be read, as a failure.
 pub(super) fn failure_of(why: &Unread) -> Failure {
-    Failure { texts: why.texts.clone(), hints: why.hints.clone(), is_throttled: false }
+    let Unread { asked, texts, hints, .. } = why.clone();
+    let topic = match asked {
+        Asked::Tags => Topic::Metadata,
+        Asked::Interfaces => Topic::Ec2,
+    };
+    Failure { texts, hints, is_throttled: false, topic }
 }
 
 /// When a pass that began at `started` must be over, with a moment left to say how it went.

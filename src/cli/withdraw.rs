@@ -25,7 +25,7 @@ use crate::{
         naming::{Conflict, Wishes, desire},
         ownership::OwnerId,
     },
-    ports::Failure,
+    ports::{Failure, topic::Topic},
     store::managed::AGENT_LOCK,
     sys::{clock::SystemClock, fs::is_locked},
 };
@@ -73,7 +73,8 @@ pub(super) async fn withdraw(
     let Wishes { desired, failed } = desire(&known.config.records, &facts);
     if host.notebook.ledger().published.is_empty() {
         // Neither the memory nor the configuration can say what may stand.
-        let unnamed = failed.iter().map(|error| Failure::told(error, Some(error.hint())));
+        let unnamed =
+            failed.iter().map(|error| Failure::told(error, Some(error.hint()), Topic::Names));
         report.failures.extend(unnamed);
     }
     let names = backends(&known, &desired, host.notebook);
@@ -124,6 +125,7 @@ pub(super) async fn withdraw(
             Failure::told(
                 format!("{name} was not taken back: the backend does not reach its zone now"),
                 Some("withdraw again when it is served"),
+                Topic::Names,
             )
         });
         outcome.failures.extend(left.collect::<Vec<_>>());
@@ -134,7 +136,11 @@ pub(super) async fn withdraw(
     report.failures.extend(unread.map(failure_of));
     report.inputs = host.inputs();
     report.failures.extend(lost.iter().map(|text| {
-        Failure::told(text, Some("put that backend back for as long as it takes to withdraw"))
+        Failure::told(
+            text,
+            Some("put that backend back for as long as it takes to withdraw"),
+            Topic::Names,
+        )
     }));
     report
 }

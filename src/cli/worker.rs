@@ -252,13 +252,14 @@ impl<'a> Worker<'a> {
                 if self.ending.get() {
                     // No registration reads them any more, and a tag may say that the records stay.
                     let _ = self.known_anew(&host).await;
-                    performed.rhythm = Some(self.rhythm());
                 }
             }
         }
-        if self.ending.get() && self.known().is_none() {
-            // Whether the records go with the instance, a tag may say.
-            let _ = self.known_anew(&host).await;
+        if self.ending.get() {
+            // Whether the records go with the instance, a tag may say, which another job may just have read.
+            if self.known().is_none() {
+                let _ = self.known_anew(&host).await;
+            }
             performed.rhythm = Some(self.rhythm());
         }
         self.blind.set(facts.is_err());

@@ -178,7 +178,14 @@ impl Settings {
                 reader.error(at, error.message().lines().collect::<Vec<_>>().join("; "));
             }
         }
-        if reader.errors.is_empty() { Ok(()) } else { Err(reader.errors) }
+        let mut errors = reader.errors;
+        errors.sort_by_key(|error| match error.origin {
+            Origin::File { line, column, .. } => (line, column),
+            Origin::Tag(_) | Origin::Environment(_) | Origin::Default => (0, 0),
+        });
+        // Each key of a table without a name says the same.
+        errors.dedup_by(|later, earlier| later.what == earlier.what);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
     /// Takes instance tags for keys that are not set: `tagalong:discovery.value`, `tagalong:record.name` (the first
@@ -295,7 +302,9 @@ impl Reader<'_> {
     fn value(&mut self, path: &str, at: &str, start: usize, value: &Spanned<DeValue<'_>>) {
         let Some(key) = schema::find(path) else {
             let known = schema::below(at).join("`, `");
-            let what = if schema::is_table(path) {
+            let what = if at == "backend" {
+                "`[backend]` needs a name of your choice: write `[backend.internal]`".to_owned()
+            } else if schema::is_table(path) {
                 format!("`{path}` is a table; write `[{path}]`")
             } else {
                 format!("no such key `{path}`; here may stand `{known}`")
@@ -308,7 +317,13 @@ impl Reader<'_> {
                 let setting = Setting { value, origin: self.origin(start) };
                 self.settings.values.insert(path.to_owned(), setting);
             }
-            None => self.error(value.span().start, format!("`{path}` is not {}", key.form.words())),
+            None => {
+                let such =
+                    [key.example, key.default].into_iter().find(|text| !matches!(*text, "" | "[]"));
+                let such = such.map(|such| format!(", such as {such}")).unwrap_or_default();
+                let what = format!("`{path}` is not {}{such}", key.form.words());
+                self.error(value.span().start, what);
+            }
         }
     }
 
@@ -386,7 +401,7 @@ mod tests {
                 "c.toml:3:1: no such key `discovery.tags`; here may stand `tag`, `value`, `draining`, `vpcs`, `regions`, `refresh`, `port`",
             ],
         );
-        check("version = \"1\"", &["c.toml:1:11: `version` is not a whole number"]);
+        check("version = \"1\"", &["c.toml:1:11: `version` is not a whole number, such as 1"]);
         check(
             "[record]\nname = \"x\"",
             &["c.toml:1:2: `[record]` is one of several; write `[[record]]`"],
@@ -399,9 +414,14 @@ mod tests {
         check(
             "[resolver]\nsearch = [1]\noptions = \"x\"",
             &[
-                "c.toml:3:11: `resolver.options` is not a list of strings",
                 "c.toml:2:10: `resolver.search` is not a list of strings",
+                "c.toml:3:11: `resolver.options` is not a list of strings, such as [\"timeout:1\", \"attempts:2\"]",
             ],
+        );
+        // Once for all of its keys.
+        check(
+            "[backend]\nkind = \"rfc2136\"\nkey_file = \"k\"",
+            &["c.toml:2:1: `[backend]` needs a name of your choice: write `[backend.internal]`"],
         );
         let broken = read("version = 1\n[[record]\n").unwrap_err();
         assert!(broken[0].starts_with("c.toml:2:"), "{broken:?}");

@@ -218,7 +218,12 @@ pub const KEYS: &[Key] = &[
         "\"auto\"",
         "auto, resolv-conf, systemd-resolved, networkmanager, resolvconf, none",
     ),
-    key("resolver.search", Form::List, "[]", "the search list; empty leaves the file's own"),
+    key(
+        "resolver.search",
+        Form::List,
+        "[]",
+        "the search list; empty leaves the file's own; the first one is also the zone that DNS servers are asked for (without one `discovery.value`, if it has a dot)",
+    ),
     key(
         "resolver.options",
         Form::List,

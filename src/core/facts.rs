@@ -100,9 +100,20 @@ pub struct Tags {
     pub unread: Option<Unread>,
 }
 
+/// What an instance's metadata do not hold, and EC2 is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Its tags.
+    Tags,
+    /// Its interfaces.
+    Interfaces,
+}
+
 /// Why something could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unread {
+    /// What.
+    pub asked: Asked,
     /// The error first, then its causes.
     pub texts: Vec<String>,
     /// What the operator can do.

@@ -24,7 +24,8 @@ pub enum Job {
 }
 
 impl Job {
-    pub(super) const ALL: [Self; 8] = [
+    /// All of them.
+    pub const ALL: [Self; 8] = [
         Self::Reload,
         Self::Guard,
         Self::Look,

@@ -86,7 +86,7 @@ pub const INPUT_AT: Family = gauge(
 pub const SERVERS: Family = gauge(
     "tagalong_dns_servers",
     &["state"],
-    "DNS servers of the fleet: in_use, reserve (they serve, and there is no room), left_out (they do not serve).",
+    "DNS servers of the fleet: in_use, reserve (they serve, and are not used now: there is no room, or the resolver could not be set), left_out (they do not serve).",
 );
 /// Whether the resolver is set.
 pub const RESOLVER_SET: Family = gauge(
@@ -111,7 +111,7 @@ pub const TASKS: Family = counter(
     "tagalong_tasks_total",
     &["task", "outcome"],
     "Tasks that have ended, by what they are about (register, look, rank, list, probe, guard, reload, withdraw) and how they ended (done, failed, blocked, throttled, \
-     trampled).",
+     trampled). A list has failed too where EC2 answered, and what follows from it could not be done.",
 );
 
 /// All of them, in the order in which they are told.

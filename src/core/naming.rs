@@ -342,7 +342,7 @@ impl NamingError {
         match self {
             Self::MissingTag { source: TagSource::Unavailable, .. } => {
                 "turn on tags in instance metadata (`aws ec2 modify-instance-metadata-options \
-                 --instance-metadata-tags enabled`), or let the instance's role call ec2:DescribeTags"
+                 --instance-id INSTANCE --instance-metadata-tags enabled`), or let the instance's role call ec2:DescribeTags"
             }
             Self::MissingTag { .. } => "set the tag on the instance, or change the record's `name`",
             Self::BadCharacter { .. } | Self::BadValue { .. } => {

@@ -173,6 +173,8 @@ pub fn plan(
         }
     }
     plan.changes = zones.into_values().collect();
+    // What reverse names lead to comes first: it may be refused.
+    plan.changes.sort_by_key(|change| change.zone.is_reverse());
     plan.unchanged.sort();
     plan
 }

@@ -180,7 +180,7 @@ fn a_reverse_name_that_no_zone_holds_is_a_failure_only_when_it_was_asked_for() {
 }
 
 #[test]
-fn names_of_two_zones_are_two_changes() {
+fn names_of_two_zones_are_two_changes_and_what_a_reverse_name_leads_to_comes_first() {
     let mut wanted = wish(&[a(1)]);
     let reverse: Name = "1.0.0.10.in-addr.arpa".parse().unwrap();
     let mut ptr = wanted.values().next().unwrap().clone();
@@ -190,7 +190,7 @@ fn names_of_two_zones_are_two_changes() {
     seen.zones.insert(reverse, "10.in-addr.arpa".parse().unwrap());
     let plan = plan(&us(), &wanted, &BTreeSet::new(), &seen);
     let zones = plan.changes.iter().map(|change| change.zone.to_string()).collect::<Vec<_>>();
-    assert_eq!(zones, ["10.in-addr.arpa.", "corp.internal."]);
+    assert_eq!(zones, ["corp.internal.", "10.in-addr.arpa."]);
 }
 
 #[test]

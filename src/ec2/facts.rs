@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     config::settings::TAG_PREFIX,
-    core::facts::{Cidr, Details, Facts, Identity, Interface, TagSource, Tags, Unread},
+    core::facts::{Asked, Cidr, Details, Facts, Identity, Interface, TagSource, Tags, Unread},
     ports::{
         Disposition, FactSource, Failure, Situation as _,
         error::{DirectoryError, FactError},
@@ -190,7 +190,7 @@ impl MetadataFacts<'_> {
         let may_pass = !hopeless
             && matches!(error.disposition(), Disposition::Retry { .. } | Disposition::Ease { .. });
         let Failure { texts, hints, .. } = Failure::of(&error);
-        Unread { texts, hints, may_pass }
+        Unread { asked: Asked::Tags, texts, hints, may_pass }
     }
 
     fn unusable(&self, path: &str) -> FactError {

@@ -6,7 +6,7 @@ pub mod key;
 use std::{error::Error, time::Duration};
 
 pub use self::{backend::BackendError, key::KeyError};
-use super::{Disposition, Situation};
+use super::{Disposition, Situation, topic::Topic};
 use crate::core::detect::Owner;
 
 type Source = Box<dyn Error + Send + Sync>;
@@ -54,6 +54,10 @@ pub enum FactError {
 }
 
 impl Situation for FactError {
+    fn topic(&self) -> Topic {
+        Topic::Metadata
+    }
+
     fn disposition(&self) -> Disposition {
         match self {
             Self::NoAnswer { .. } | Self::Failed { .. } | Self::Unusable { .. } => {
@@ -68,13 +72,17 @@ impl Situation for FactError {
         match self {
             Self::NoAnswer { .. } => vec![
                 "inside a container the token's answer needs a hop limit of 2: `aws ec2 modify-instance-metadata-options \
-                 --http-put-response-hop-limit 2`; elsewhere see whether the metadata endpoint is enabled"
+                 --instance-id INSTANCE --http-put-response-hop-limit 2`; elsewhere see whether the metadata endpoint is enabled"
                     .to_owned(),
             ],
             Self::Refused { .. } => vec![
                 "is the metadata endpoint disabled (403), or a proxy in between? tagalong never uses one for it".to_owned(),
             ],
-            Self::Failed { .. } | Self::Unusable { .. } => Vec::new(),
+            Self::Failed { .. } | Self::Unusable { .. } => vec![
+                "ask it by hand, with a token: if it answers so to everybody, the metadata service is in trouble; if not, see \
+                 `metadata.endpoint`"
+                    .to_owned(),
+            ],
             Self::NoTags(source) => {
                 let mut hints = vec![TURN_ON_TAGS.to_owned()];
                 hints.extend(source.hints());
@@ -86,7 +94,7 @@ impl Situation for FactError {
 
 /// What to do where the metadata service has no tags.
 pub const TURN_ON_TAGS: &str = "turn on tags in instance metadata: `aws ec2 modify-instance-metadata-options \
-     --instance-metadata-tags enabled`";
+     --instance-id INSTANCE --instance-metadata-tags enabled`";
 
 /// Why EC2 does not tell.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +134,10 @@ pub enum DirectoryError {
 }
 
 impl Situation for DirectoryError {
+    fn topic(&self) -> Topic {
+        Topic::Ec2
+    }
+
     fn disposition(&self) -> Disposition {
         match self {
             Self::NotAuthorized { .. } => Disposition::Hold,
@@ -138,19 +150,35 @@ impl Situation for DirectoryError {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::NotAuthorized { action, .. } => {
-                vec![format!("allow {action} to the instance's role")]
+            Self::NotAuthorized { action, source } => vec![not_authorized(action, source, "")],
+            Self::NoCredentials { action, .. } => {
+                vec![format!("attach an instance profile whose role may call {action}")]
             }
-            Self::NoCredentials { .. } => {
-                vec![
-                    "attach an instance profile whose role may call ec2:DescribeInstances"
-                        .to_owned(),
-                ]
-            }
-            Self::Throttled { .. } | Self::Failed { .. } => Vec::new(),
+            Self::Throttled { .. } => Vec::new(),
+            Self::Failed { .. } => vec![NO_WAY.to_owned()],
         }
     }
 }
+
+/// What to do where AWS refuses a call: about the role, or about who signed. `place` is what the right is for.
+fn not_authorized(action: &str, source: &Source, place: &str) -> String {
+    let said = source.to_string();
+    let is_unknown =
+        ["ExpiredToken", "SignatureDoesNotMatch", "InvalidClientTokenId", "AuthFailure"]
+            .iter()
+            .any(|code| said.contains(code));
+    if is_unknown {
+        "the credentials are refused, not the right: see this host's clock (chrony, 169.254.169.123), and whether the role was just \
+         attached or taken away"
+            .to_owned()
+    } else {
+        format!("allow {action}{place} to the instance's role")
+    }
+}
+
+/// What to do where a call of AWS got no usable answer.
+const NO_WAY: &str = "see that this host reaches AWS's endpoints (route, security group, VPC endpoint), and that the VPC's resolver answers for them: \
+     `tagalong doctor`";
 
 /// Why the host's resolver cannot be read or set.
 #[derive(Debug, thiserror::Error)]
@@ -207,6 +235,10 @@ pub enum ResolverError {
 }
 
 impl Situation for ResolverError {
+    fn topic(&self) -> Topic {
+        Topic::Resolver
+    }
+
     fn disposition(&self) -> Disposition {
         match self {
             Self::Unreachable { .. } | Self::NoLink => {
@@ -227,11 +259,17 @@ impl Situation for ResolverError {
                      place, add that to `ReadWritePaths=` by `systemctl edit tagalong`; `tagalong once` is not held by the unit"
                 )]
             }
-            Self::File { .. } | Self::NoLink => Vec::new(),
+            Self::File { source, path, .. } => vec![of_file(source, path)],
+            Self::NoLink => vec![
+                "it is told once a link has one: see `ip route`; `[resolver] manager = \"resolv-conf\"` writes the file itself".to_owned(),
+            ],
             Self::Unreachable { owner, .. } => vec![format!(
                 "is {owner} running, and the message bus? `[resolver] manager` says who shall be told instead: \"resolv-conf\" \
                  for the file itself, \"none\" to leave the resolver alone"
             )],
+            Self::Ignored { owner: Owner::ResolvConf } => vec![
+                "another program writes the file at the same time, or what is mounted over it: see `findmnt --target /etc/resolv.conf`".to_owned(),
+            ],
             Self::Ignored { owner } => vec![format!(
                 "see whether {owner} is configured to leave resolv.conf alone, and its log; `[resolver] manager` says who \
                  shall be told instead"
@@ -262,8 +300,28 @@ pub struct StoreError {
     pub source: std::io::Error,
 }
 
+/// What to do about a file that cannot be read or written.
+fn of_file(source: &std::io::Error, path: &str) -> String {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, StorageFull};
+    match source.kind() {
+        PermissionDenied => format!(
+            "run it as root; `lsattr {path}` says whether the file is immutable (`chattr -i`)"
+        ),
+        StorageFull | QuotaExceeded => format!("make room on the disk that holds {path}"),
+        _ => format!("see `ls -ld {path}`, and whether its disk is healthy"),
+    }
+}
+
 impl Situation for StoreError {
+    fn topic(&self) -> Topic {
+        Topic::Memory
+    }
+
     fn disposition(&self) -> Disposition {
         Disposition::Hold
+    }
+
+    fn hints(&self) -> Vec<String> {
+        vec![of_file(&self.source, &self.path)]
     }
 }

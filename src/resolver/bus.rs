@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use tokio::{sync::Mutex, time::timeout};
-use zbus::{Connection, Error, OwnedObjectPath, OwnedVariant, Signature, Type, as_variant};
+use zbus::{
+    Connection, Error, OwnedObjectPath, OwnedVariant, Signature, Type, as_variant,
+    fdo::Error as FdoError,
+};
 
 use crate::{
     core::detect::{Owner, Presence},
@@ -192,8 +195,17 @@ fn late() -> Error {
 }
 
 fn failed(owner: Owner, operation: &'static str, error: Error) -> ResolverError {
+    // The bus itself says so of an owner that is not there, or does not answer.
+    let is_absent = match &error {
+        Error::MethodError(name, ..) => ABSENT.contains(&name.as_str()),
+        Error::FDO(error) => matches!(
+            **error,
+            FdoError::ServiceUnknown(_) | FdoError::NameHasNoOwner(_) | FdoError::NoReply(_)
+        ),
+        _ => true,
+    };
     match error {
-        Error::MethodError(..) | Error::FDO(_) => {
+        Error::MethodError(..) | Error::FDO(_) if !is_absent => {
             ResolverError::Refused { owner, operation, source: Box::new(error) }
         }
         _ => ResolverError::Unreachable { owner, operation, source: Box::new(error) },
@@ -219,6 +231,13 @@ pub(super) fn is_named(error: &ResolverError, name: &str) -> bool {
     matches!(source.downcast_ref(), Some(Error::MethodError(known, ..)) if known.as_str() == name)
 }
 
+const ABSENT: [&str; 5] = [
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.DBus.Error.NoReply",
+    "org.freedesktop.systemd1.NoSuchUnit",
+    "org.freedesktop.systemd1.UnitMasked",
+];
 /// How long an answer is waited for.
 const LIMIT: Duration = Duration::from_secs(1);
 const SOCKET: &str = "/run/dbus/system_bus_socket";

@@ -55,6 +55,10 @@ impl Prober for SoaProber {
             Err(_) => Health::Silent { queries: 2 },
         }
     }
+
+    fn zone(&self) -> &Name {
+        &self.zone
+    }
 }
 
 impl SoaProber {

@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod fs;
 pub mod inotify;
+pub mod journal;
 pub mod ready;
 pub mod shutdown;

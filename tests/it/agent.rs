@@ -838,3 +838,39 @@ fn the_zone_follows_interfaces_and_addresses_that_are_plugged_assigned_and_moved
     change(&|us| drop(us.interfaces.pop()));
     shows("an interface that is unplugged", &["10.0.1.23"]);
 }
+
+#[test]
+fn the_log_is_json_where_it_is_asked_for_and_has_the_journals_priorities_where_that_reads_it() {
+    let home = Home::new();
+    let agent = home.start_with(&[("TAGALONG_LOG_FORMAT", "json")]);
+    until("the name is published", || home.published() == ["10.0.1.23"]);
+    until("it is said", || agent.log().contains("\"message\":\"published\""));
+    let log = agent.log();
+    agent.stop();
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let lines = lines.collect::<Vec<_>>();
+    let published = lines.iter().find(|line| line["message"] == "published").unwrap();
+    assert_eq!(published["level"], "INFO");
+    assert_eq!(published["backend"], "internal");
+    assert!(published["timestamp"].is_string(), "{published}");
+
+    // As systemd says which file the journal reads.
+    let path = home.lab.path("agent.log");
+    fs::write(&path, "").unwrap();
+    let file = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&path).unwrap());
+    let device = std::os::unix::fs::MetadataExt::dev(&fs::metadata(&path).unwrap());
+    // Without a list to fall back to, that is a failure.
+    fs::remove_dir_all(home.lab.path("state")).unwrap();
+    home.lab.world.set_denied_actions(["ec2:DescribeInstances"]);
+    let stream = format!("{device}:{file}");
+    let agent = home.start_with(&[("JOURNAL_STREAM", &stream)]);
+    until("a failure is told", || agent.log().contains("docs/troubleshooting.md#ec2"));
+    let log = agent.log();
+    assert!(log.contains("<6>the agent begins"), "{log}");
+    let warned = log.lines().find(|line| line.contains("troubleshooting.md#ec2")).unwrap();
+    assert!(warned.starts_with("<4>EC2 does not let this instance call"), "{warned}");
+    // What only inherits the variable writes for people.
+    let run =
+        home.lab.command(&["config", "show"]).env("JOURNAL_STREAM", &stream).output().unwrap();
+    assert!(!run.stderr.starts_with(b"<"), "{run:?}");
+}

@@ -80,7 +80,15 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "telemetry",
         &["ports", "sys"],
-        &["http_body_util", "hyper", "hyper_util", "sd_notify", "tokio", "tracing_subscriber"],
+        &[
+            "http_body_util",
+            "hyper",
+            "hyper_util",
+            "sd_notify",
+            "tokio",
+            "tracing",
+            "tracing_subscriber",
+        ],
     ),
     (
         "agent",
@@ -142,7 +150,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("sd_notify", &["telemetry/notify.rs"]),
     ("zbus", &["resolver/bus.rs", "resolver/network_manager.rs", "resolver/resolved.rs"]),
     ("anstream", &["cli/print.rs"]),
-    ("clap", &["cli/args.rs", "cli/mod.rs", "cli/generate.rs", "cli/print.rs"]),
+    ("clap", &["cli/args.rs", "cli/mod.rs", "cli/generate.rs", "cli/print.rs", "cli/reference.rs"]),
 ];
 
 #[test]

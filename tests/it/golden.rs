@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use tagalong::{config::schema, core::metrics};
+use tagalong::{cli::reference, config::schema, core::metrics};
 
 #[test]
 fn the_default_configuration_file_is_the_schemas() {
@@ -10,8 +10,13 @@ fn the_default_configuration_file_is_the_schemas() {
 }
 
 #[test]
-fn the_readmes_table_of_keys_is_the_schemas() {
-    check("README.md", |text| between(text, "keys", &schema::markdown()));
+fn the_documented_keys_are_the_schemas() {
+    check("docs/reference/keys.md", |text| between(text, "keys", &schema::markdown()));
+}
+
+#[test]
+fn the_documented_verbs_are_the_command_lines() {
+    check("docs/reference/verbs.md", |text| between(text, "verbs", &reference::markdown()));
 }
 
 #[test]

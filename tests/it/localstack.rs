@@ -6,7 +6,8 @@ use std::{process::Command, time::Duration};
 
 use serde_json::Value;
 
-use self::fleet::{Fleet, LocalStack, Sandbox, python, repository};
+use self::fleet::{Fleet, LocalStack, Sandbox};
+pub(crate) use self::fleet::{LIST, python, repository};
 use crate::support::Started;
 
 #[test]

@@ -113,7 +113,7 @@ fn both_parts_are_done_in_one_pass_and_told_in_one_line() {
     assert!(whole.is_published() && whole.is_resolving());
     assert_eq!(run.stdout.lines().count(), 1, "{run}");
     let expect = format!(
-        "internal: published 23.1.0.10.in-addr.arpa. PTR web-1.corp.internal., web-1.corp.internal. A 10.0.1.23 · \
+        "internal: published web-1.corp.internal. A 10.0.1.23, 23.1.0.10.in-addr.arpa. PTR web-1.corp.internal. · \
          resolvers {} set\n",
         whole.server.addr().ip()
     );

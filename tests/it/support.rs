@@ -4,7 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::Read,
+    io::{Read, Write as _},
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -164,7 +164,7 @@ impl Lab {
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Started {
-        Started::of(self.command(arguments))
+        Started { told: Some(self.path("told.log")), ..Started::of(self.command(arguments)) }
     }
 
     /// `once`, which must do all that it is asked to.
@@ -175,6 +175,14 @@ impl Lab {
     /// `once`, which must fail.
     pub(crate) fn once_fails(&self) -> Run {
         self.tagalong(&["once", "--deadline", "4s"]).expect_code(1)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            crate::secrets::are_kept(self);
+        }
     }
 }
 
@@ -204,7 +212,7 @@ pub(crate) fn mounted(lab: &Lab, script: &str, arguments: &[&str], program: &[&s
     if let Err(error) = Command::new("unshare").arg("--version").output() {
         missing("unshare", &error);
     }
-    Started::of(command).finish()
+    Started { told: Some(lab.path("told.log")), ..Started::of(command) }.finish()
 }
 
 /// A run that has ended.
@@ -259,6 +267,8 @@ pub(crate) struct Started {
     pub(crate) child: Child,
     at: Instant,
     readers: [thread::JoinHandle<String>; 2],
+    /// Where what it told is kept.
+    told: Option<PathBuf>,
 }
 
 impl Started {
@@ -267,7 +277,7 @@ impl Started {
         let at = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let readers = [reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap())];
-        Self { child, at, readers }
+        Self { child, at, readers, told: None }
     }
 
     /// Waits for its end; one that never ends is ended by its handle, and is a failure.
@@ -292,8 +302,16 @@ impl Started {
             self.child.wait().unwrap();
         }
         let [stdout, stderr] = self.readers.map(|reader| reader.join().unwrap());
+        if let Some(path) = self.told {
+            let mut log = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            log.write_all([stdout.as_str(), &stderr].concat().as_bytes()).unwrap();
+        }
         let code = status.and_then(|status| status.code()).unwrap_or(-1);
         let run = Run { code, stdout, stderr, elapsed };
+        // Each error of a verb leads to the manual.
+        let is_error = run.stderr.lines().any(|line| line.starts_with("error:"));
+        let is_led = run.stderr.contains("  see: https://");
+        assert!(!is_error || is_led || run.code == 64, "no way to the manual: {run}");
         assert!(status.is_some(), "it did not end within {limit:?}: {run}");
         run
     }

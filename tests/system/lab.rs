@@ -568,8 +568,16 @@ impl Drop for Host {
                 eprintln!("--- {name}\n{}", self.log(name));
             }
             eprintln!("--- resolv.conf\n{}", self.read("/etc/resolv.conf"));
+        } else {
+            tells_no_secret("the agent's log", &self.log("agent"));
         }
     }
+}
+
+/// Fails if `text` holds the fleet's key.
+pub(crate) fn tells_no_secret(what: &str, text: &str) {
+    let secret = KEY.split("secret \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(!text.contains(secret), "{what} holds the key's secret:\n{text}");
 }
 
 fn dhclient_arguments(interface: &str) -> Vec<String> {

@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, say, until, until_within},
+    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, say, tells_no_secret, until, until_within},
+    package,
 };
 
 /// How an instance is set up.
@@ -50,6 +51,27 @@ impl Shape {
             Self::Resolvconf => "resolvconf",
         };
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("system-roots").join(name)
+    }
+
+    /// The packaged user data of such a host, which installs this package. All trees are Debian's, and so is the package.
+    fn user_data(self, package: &Path) -> String {
+        let name = match self {
+            Self::Debian | Self::Dhcpcd | Self::Openresolv | Self::Resolvconf => "debian-12",
+            Self::AmazonLinux2023 => "amazon-linux-2023",
+            Self::Ubuntu => "ubuntu-24.04",
+            Self::NetworkManager | Self::Fedora => "rhel-9",
+        };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/cloud-init");
+        let text = fs::read_to_string(folder.join(format!("{name}.yaml"))).unwrap();
+        let sum = Command::new("sha256sum").arg(package).output().unwrap().stdout;
+        let sum = String::from_utf8(sum).unwrap();
+        for placeholder in ["\"PACKAGE_URL\"", "\"PACKAGE_SHA256 "] {
+            assert_eq!(text.matches(placeholder).count(), 1, "{name}");
+        }
+        text.replace("\"PACKAGE_URL\"", &format!("http://{ROUTER}:{PACKAGES}/tagalong.deb"))
+            .replace("\"PACKAGE_SHA256 ", &format!("\"{} ", sum.split(' ').next().unwrap()))
+            .replace("tagalong.rpm", "tagalong.deb")
+            .replace("rpm --upgrade --replacepkgs", "dpkg --install")
     }
 
     /// Whether such a host can be booted here; says so if not.
@@ -142,25 +164,12 @@ impl Machine {
         }
         // So that it can be read once the machine is off.
         fs::create_dir_all(dir.path().join("disk/var/log/journal")).unwrap();
-        let packaging = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
-        let package = dir.path().join("www/tagalong.deb");
-        let built = Command::new(packaging.join("deb/build"))
-            .arg(env!("CARGO_BIN_EXE_tagalong"))
-            .arg(&package)
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        let user_data = fs::read_to_string(packaging.join("cloud-init/user-data.yaml")).unwrap();
+        package::build("deb", env!("CARGO_PKG_VERSION"), &dir.path().join("www/tagalong.deb"));
+        vpc.world.put_parameter("/tagalong/tsig", KEY);
         let config = format!("[aws]\nendpoint = \"http://{}\"\n{more}", vpc.aws);
-        let files = [("/etc/tagalong/tsig.key", KEY), ("/etc/tagalong/config.d/vpc.toml", &config)]
-            .map(|(path, content)| file(path, content))
-            .concat();
-        let install = format!(
-            "curl --fail --silent --show-error --output /root/tagalong.deb http://{ROUTER}:{PACKAGES}/tagalong.deb && dpkg --install /root/tagalong.deb"
-        );
-        let user_data = insert_after(&user_data, "write_files:\n", &files);
-        let user_data =
-            insert_after(&user_data, "runcmd:\n", &format!("  - [sh, -c, \"{install}\"]\n"));
+        let user_data = shape.user_data(&dir.path().join("www/tagalong.deb"));
+        let more = file("/etc/tagalong/config.d/vpc.toml", &config);
+        let user_data = insert_after(&user_data, "write_files:\n", &more);
         vpc.world.update_instance(US, |us| us.user_data = Some(user_data));
         let packages = vpc.namespace.inside(|| {
             let mut command = Command::new("python3");
@@ -326,6 +335,12 @@ impl Drop for Machine {
                 let log = self.dir.path().join(format!("boot-{boot}.log"));
                 eprintln!("--- boot {boot}\n{}", fs::read_to_string(log).unwrap_or_default());
             }
+        } else {
+            let mut command = Command::new("journalctl");
+            command.args(["--no-pager", "--unit=tagalong", "--directory"]);
+            let output = command.arg(self.dir.path().join("disk/var/log/journal")).output();
+            let journal = output.map(|output| output.stdout).unwrap_or_default();
+            tells_no_secret("the journal", &String::from_utf8_lossy(&journal));
         }
     }
 }

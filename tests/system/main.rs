@@ -21,8 +21,11 @@ mod lab;
 mod leases;
 mod lookups;
 mod machine;
+mod manual;
 mod outage_of_2015;
 mod owners;
+mod package;
+mod packages;
 #[cfg(feature = "gssapi")]
 mod samba;
 mod servers;

@@ -241,7 +241,7 @@ fn a_machine_account_keeps_its_names_in_active_directory() {
     domain.configure(Some("WEB-1"));
     let told = domain.tagalong(ONCE, 0);
     assert!(
-        told.contains("published 23.1.0.10.in-addr.arpa. PTR"),
+        told.contains("published web-1.corp.test. A 10.0.1.23, 23.1.0.10.in-addr.arpa. PTR"),
         "its answer was doubted: {told}"
     );
     assert_eq!(domain.dig(NAME, "A"), ["10.0.1.23"]);

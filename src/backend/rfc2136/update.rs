@@ -47,8 +47,19 @@ impl Rfc2136 {
             if !tried.insert(server) {
                 continue;
             }
+            // What others than the primary think of our key says nothing of the update.
+            let is_no_word = |error: &BackendError| {
+                let is_about_key = matches!(
+                    error,
+                    BackendError::BadKey { .. }
+                        | BackendError::BadSignature { .. }
+                        | BackendError::BadTime { .. }
+                );
+                is_elsewhere(error)
+                    || (is_about_key && primary.is_some_and(|primary| primary != server))
+            };
             match self.send(server, change).await {
-                Err(error) if is_elsewhere(&error) => {
+                Err(error) if is_no_word(&error) => {
                     // The primary's word counts more than a secondary's.
                     if primary == Some(server) {
                         told = error;

@@ -37,7 +37,7 @@ use crate::{
         name::Name,
         resolv_conf::ResolvConf,
     },
-    ports::Failure,
+    ports::{Failure, topic::Topic},
     resolver::Resolvers,
     store::Access,
 };
@@ -96,7 +96,13 @@ fn find(
     let resolvers = resolvers(args);
     let outcome = on_host(settings, args, Access::ReadOnly, PATIENCE, async |host| {
         let looked = tokio::time::timeout_at(deadline, look(host, args, &resolvers, name));
-        let late = || vec![Failure::told("the deadline came before the name was looked up", None)];
+        let late = || {
+            vec![Failure::told(
+                "the deadline came before the name was looked up",
+                None,
+                Topic::Deadline,
+            )]
+        };
         looked.await.unwrap_or_else(|_| Err(late()))
     });
     let (found, more) = outcome?;
@@ -123,7 +129,7 @@ async fn look(
     let used = in_use(&known, resolvers, &args.root).await;
     let InUse { readers, settings } = used.map_err(|error| {
         let text = format!("resolv.conf cannot be read: {error}");
-        vec![Failure::told(text, Some("run `tagalong doctor` as root"))]
+        vec![Failure::told(text, Some("run `tagalong doctor` as root"), Topic::Resolver)]
     })?;
     let pool = pool(host, &known, &settings, name).await.map_err(|failure| vec![failure])?;
     let here = here(host, facts.as_ref());
@@ -179,6 +185,7 @@ async fn pool(
         Failure::told(
             format!("no DNS server of this host knows an address of {name} (asked: {servers})"),
             Some("`tagalong doctor` says how they stand"),
+            Topic::DnsServers,
         )
     })?;
     Ok(Pool { name, server, addresses })

@@ -34,7 +34,7 @@ fn agent(run_dir: &Path) -> Finding {
             .remedy(start),
         Ok(None) => Finding::note(Check::Agent, "it has not run in this boot")
             .because(["nobody follows leases, tags and silent servers; `tagalong once` did so once, if at all"])
-            .remedy(start),
+            .remedy(["`systemctl enable --now tagalong`"]),
         Err(error) => Finding::note(Check::Agent, "it is not known whether it runs")
             .because([format!("{}: {error}", run_dir.join(AGENT_LOCK).display())])
             .remedy(["run `tagalong doctor` as root"]),

@@ -53,8 +53,12 @@ impl Worker<'_> {
         let mut samples = Samples::default();
         samples.set(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
         samples.set(&START_TIME, &[], self.started);
-        // What may be throttled is told before it is: nobody sees a count's first step otherwise.
-        samples.set(&TASKS, &["list", "throttled"], 0);
+        // What may go wrong is told before it does: nobody sees a count's first step otherwise.
+        for task in Job::ALL {
+            for outcome in [FAILED, BLOCKED, THROTTLED, TRAMPLED] {
+                samples.set(&TASKS, &[word_of(task), outcome], 0);
+            }
+        }
         self.measure_names(&mut samples);
         let inputs = self.host().inputs();
         let list = inputs.servers.filter(|_| self.report.borrow().resolved.is_some());
@@ -127,12 +131,17 @@ fn word_of(job: Job) -> &'static str {
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
         Outcome::Done | Outcome::Reloaded(_) => "done",
-        Outcome::Failed | Outcome::Interrupted => "failed",
-        Outcome::Blocked => "blocked",
-        Outcome::Throttled => "throttled",
-        Outcome::Trampled => "trampled",
+        Outcome::Failed | Outcome::Interrupted => FAILED,
+        Outcome::Blocked => BLOCKED,
+        Outcome::Throttled => THROTTLED,
+        Outcome::Trampled => TRAMPLED,
     }
 }
+
+const FAILED: &str = "failed";
+const BLOCKED: &str = "blocked";
+const THROTTLED: &str = "throttled";
+const TRAMPLED: &str = "trampled";
 
 /// What is in the way of their address.
 const LISTENER: &str = "listener";

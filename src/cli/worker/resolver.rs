@@ -100,11 +100,7 @@ impl Worker<'_> {
         *self.left_out.borrow_mut() = addresses(&resolved.ranking.left_out);
         if matches!(resolved.action, Action::Written { .. }) {
             self.silent.borrow_mut().clear();
-            tracing::info!(
-                owner = resolved.owner,
-                "{}",
-                Report { resolved: Some(resolved.clone()), ..Report::default() }
-            );
+            tracing::info!(owner = resolved.owner, "{}", resolved.summary());
         }
         let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
         self.report.borrow_mut().resolved = Some(resolved.clone());

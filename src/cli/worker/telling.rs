@@ -5,6 +5,7 @@ use crate::{
     agent::{daemon::Performed, registration::Registered, report::Report, resolution::Resolved},
     cli::{pass::leave, wiring::Host},
     core::job::Outcome,
+    ports::topic::Topic,
 };
 
 impl Worker<'_> {
@@ -59,11 +60,12 @@ impl Worker<'_> {
     pub(super) fn say(&self, part: &'static str, report: &Report) {
         let blocked = report.registered.iter().flat_map(|part| &part.blocked);
         let blocked = blocked.map(|blocked| {
-            format!("{} is left alone: {}; {}", blocked.name, blocked.by, blocked.by.hint())
+            let hint = blocked.by.hint();
+            format!("{} is left alone: {}; {hint}; see {}", blocked.name, blocked.by, Topic::Names)
         });
         let failures = report.failures().map(|failure| {
             let hints = failure.hints.iter().map(|hint| format!("; {hint}"));
-            format!("{failure}{}", hints.collect::<String>())
+            format!("{failure}{}; see {}", hints.collect::<String>(), failure.topic)
         });
         self.say_conditions(
             part,

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Disposition, Situation, Source};
+use super::{Disposition, NO_WAY, Situation, Source, Topic, not_authorized};
 use crate::core::name::Name;
 
 /// Why records cannot be read or written.
@@ -165,6 +165,30 @@ pub enum BackendError {
 }
 
 impl Situation for BackendError {
+    fn topic(&self) -> Topic {
+        match self {
+            // Others are not calls of AWS.
+            Self::Failed { action, .. } if action.contains(':') => Topic::Route53,
+            Self::NotAuthorized { .. }
+            | Self::Throttled { .. }
+            | Self::NoZone { .. }
+            | Self::Rejected { .. } => Topic::Route53,
+            Self::NoTicket { .. } | Self::TicketRefused { .. } => Topic::Kerberos,
+            Self::Conflict { .. }
+            | Self::Failed { .. }
+            | Self::NoAnswer { .. }
+            | Self::ZoneUnknown { .. }
+            | Self::NoServers { .. }
+            | Self::BadKey { .. }
+            | Self::BadSignature { .. }
+            | Self::BadTime { .. }
+            | Self::Refused { .. }
+            | Self::NotAuth { .. }
+            | Self::NotZone { .. }
+            | Self::Answered { .. } => Topic::Rfc2136,
+        }
+    }
+
     fn disposition(&self) -> Disposition {
         match self {
             Self::Conflict { .. } => Disposition::Replan,
@@ -196,7 +220,11 @@ impl Situation for BackendError {
 
     fn hints(&self) -> Vec<String> {
         let hint = match self {
-            Self::Conflict { .. } | Self::NoAnswer { .. } | Self::Failed { .. } | Self::Throttled { .. } | Self::ZoneUnknown { .. } => return Vec::new(),
+            Self::NoAnswer { .. } | Self::ZoneUnknown { .. } => {
+                "see that the servers run and that port 53 is open to them from here, UDP and TCP: `tagalong doctor` asks each".to_owned()
+            }
+            Self::Failed { action, .. } if action.contains(':') => NO_WAY.to_owned(),
+            Self::Failed { .. } | Self::Conflict { .. } | Self::Throttled { .. } => return Vec::new(),
             Self::NoServers { .. } => {
                 "name them (`servers = [\"10.0.0.2\"]`), or tag the DNS servers and check [discovery]".to_owned()
             }
@@ -232,7 +260,10 @@ impl Situation for BackendError {
                 "nobody signed it: set `key_file` of the backend, as the server's policy wants it".to_owned()
             }
             Self::Refused { operation: "transfer", zone, .. } => {
-                format!("on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`")
+                format!(
+                    "on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`, on Knot an `acl` with `action: transfer`, on PowerDNS `pdnsutil set-meta {zone} TSIG-ALLOW-AXFR \
+                     KEY`; or let hosts keep an index in place of that (`index = true`)"
+                )
             }
             Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into; PowerDNS answers so to a key that it does not have, or has with another secret or \
                  algorithm (`pdnsutil list-tsig-keys`), and to one whose time is more than 300 s off".to_owned(),
@@ -245,8 +276,11 @@ impl Situation for BackendError {
                 "the server's log says why; Samba answers so where its policy forbids the change".to_owned()
             }
             Self::Answered { .. } => "the server's log says why".to_owned(),
-            Self::NotAuthorized { action, .. } => format!("allow {action} on the hosted zone to the instance's role"),
-            Self::NoZone { .. } => "see `zone_id` in the backend's configuration".to_owned(),
+            Self::NotAuthorized { action, source } => {
+                let place = if action.contains("ListHostedZones") { "" } else { " on the hosted zone" };
+                not_authorized(action, source, place)
+            }
+            Self::NoZone { .. } => "see `zone_id` in the backend's configuration, or the name that was given; `aws route53 list-hosted-zones` has all".to_owned(),
             Self::Rejected { .. } => {
                 "the cause is what Route 53 says of the request; it is not sent again in this pass, since the answer would be the same".to_owned()
             }

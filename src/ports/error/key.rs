@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Disposition, Situation, Source};
+use super::{Disposition, NO_WAY, Situation, Source, Topic};
 
 /// Why keys cannot be had. No variant holds any of a secret.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,10 @@ pub enum KeyError {
 }
 
 impl Situation for KeyError {
+    fn topic(&self) -> Topic {
+        Topic::Keys
+    }
+
     fn disposition(&self) -> Disposition {
         match self {
             Self::Failed { .. } => Disposition::Retry { after: Duration::from_millis(500) },
@@ -94,10 +98,12 @@ impl Situation for KeyError {
                 "allow {action} on it to the instance's role, and kms:Decrypt where its key is one of your own; `tagalong config \
                  iam-policy` prints both"
             )],
-            Self::Missing { .. }
-            | Self::Unreadable { .. }
-            | Self::Throttled { .. }
-            | Self::Failed { .. } => Vec::new(),
+            Self::Missing { .. } => vec![
+                "put it there, or say where it is: `key_file`, `key_credential`, `key_parameter` or `key_secret`".to_owned(),
+            ],
+            Self::Unreadable { .. } => vec!["let root read it: `ls -l` says who may".to_owned()],
+            Self::Failed { .. } => vec![format!("{NO_WAY}; and that the instance has a role")],
+            Self::Throttled { .. } => Vec::new(),
         }
     }
 }

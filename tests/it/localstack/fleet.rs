@@ -291,7 +291,7 @@ impl<'a> Fleet<'a> {
 }
 
 /// Python with boto3 on the host; makes `.venv` if need be, as `localstack/start` does by itself.
-pub(super) fn python() -> Command {
+pub(crate) fn python() -> Command {
     let setup = Started::of(Command::new(repository("localstack/setup")));
     tell(&setup.finish_within(STARTING).expect_code(0).stderr);
     made_python(&[])
@@ -303,7 +303,7 @@ fn made_python(enter: &[String]) -> Command {
     command
 }
 
-pub(super) fn repository(path: &str) -> PathBuf {
+pub(crate) fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -344,7 +344,8 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-const LIST: &str = r#"
+/// Prints what stands in zones beside SOA and NS: name, type, TTL and values.
+pub(crate) const LIST: &str = r#"
 import sys, seed
 endpoint, *zones = sys.argv[1:]
 for zone in zones:

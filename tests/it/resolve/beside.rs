@@ -2,7 +2,10 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use tagalong::{
     },
     core::{
         detect::{Owner, Verdict},
+        name::Name,
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted},
         servers::{Answer, Health, Here, NameServer},
     },
@@ -71,6 +75,11 @@ impl Prober for Answering<'_> {
         } else {
             Health::Silent { queries: 2 }
         }
+    }
+
+    fn zone(&self) -> &Name {
+        static ZONE: OnceLock<Name> = OnceLock::new();
+        ZONE.get_or_init(Name::root)
     }
 }
 

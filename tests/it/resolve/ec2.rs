@@ -39,7 +39,7 @@ impl Trampled {
             [self.server.addr().ip().to_string()],
             "{situation}: {run}"
         );
-        assert!(run.stderr.contains("the list of "), "{situation}: {run}");
+        assert!(run.stderr.contains("the last list is used"), "{situation}: {run}");
         run
     }
 }
@@ -170,7 +170,7 @@ fn a_list_whose_second_page_fails_is_not_taken_for_a_smaller_one() {
         let run = lab.tagalong(&["once", "--deadline", "4s"]).expect_code(0);
         let calls = lab.world.requests(Service::Ec2);
         assert!(calls[0].status == Some(200) && calls.len() > 1, "{fault:?}: {calls:?}");
-        let run = run.says(&["the list of "]);
+        let run = run.says(&["the last list is used"]);
         let set = nameservers(&lab.resolv_conf());
         assert_eq!(set, [server.addr().ip().to_string()], "{fault:?}: {run}");
         assert_eq!(known(), list, "{fault:?}: {run}");

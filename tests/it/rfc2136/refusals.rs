@@ -21,7 +21,7 @@ use tagalong::{
 use crate::{
     authority::{Authority, Named, dig, fleet, parsed, tsig_keygen, tsig_text},
     peers::Peer as Other,
-    support::{Lab, NAME, ZONE, block_on, fleet_server},
+    support::{Lab, NAME, REVERSE, US, ZONE, block_on, fleet_server},
 };
 
 #[test]
@@ -175,8 +175,8 @@ fn a_policy_that_forbids_the_update_is_refused_and_says_what_bind_needs() {
             "hint: on BIND the zone needs `update-policy { grant KEY zonesub A AAAA PTR TXT; };`",
         ]);
         assert_eq!(dig(named.addr, NAME, "ANY"), [""; 0], "{policy}");
-        // The other zone is not to suffer from it.
-        assert_eq!(dig(named.addr, crate::support::REVERSE, "PTR"), [NAME], "{policy}");
+        // Nobody is led to a name that is not there.
+        assert_eq!(dig(named.addr, REVERSE, "PTR"), [""; 0], "{policy}");
     }
 }
 
@@ -262,4 +262,56 @@ fn a_key_file_that_cannot_be_used_says_which_and_why() {
     std::fs::remove_file(lab.path("tsig.key")).unwrap();
     lab.once_fails().says(&["there is no key file", "tsig.key"]);
     assert_eq!(server.received().len(), 0);
+}
+
+#[test]
+fn a_reverse_name_neither_comes_nor_goes_while_its_name_is_refused() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let mut zones = fleet();
+    "update-policy { grant agent-key name web-1.corp.internal. A AAAA TXT; };"
+        .clone_into(&mut zones[0].policy);
+    let named = Named::primary(&zones, &key);
+    let lab = Lab::new();
+    lab.publish_at(&[named.addr], &key, "reverse = true");
+    lab.once();
+    assert_eq!(dig(named.addr, REVERSE, "PTR"), [NAME]);
+
+    lab.world.update_instance(US, |us| {
+        us.tags.insert("Name".to_owned(), "web-2".to_owned());
+    });
+    let run = lab.once_fails().says(&["refused the update of corp.internal. (REFUSED)"]);
+    assert!(!run.stderr.contains("10.in-addr.arpa. (REFUSED)"), "{run}");
+    assert_eq!(dig(named.addr, REVERSE, "PTR"), [NAME], "it leads where the host still is");
+    assert_eq!(dig(named.addr, NAME, "A"), ["10.0.1.23"]);
+
+    lab.world.update_instance(US, |us| us.move_to([10, 0, 1, 77].into()));
+    lab.once_fails();
+    assert_eq!(dig(named.addr, REVERSE, "PTR"), [NAME], "its address stands too");
+    assert_eq!(dig(named.addr, "77.1.0.10.in-addr.arpa.", "PTR"), [""; 0]);
+
+    lab.world.update_instance(US, |us| {
+        us.tags.insert("Name".to_owned(), "web-1".to_owned());
+    });
+    lab.once();
+    assert_eq!(dig(named.addr, REVERSE, "PTR"), [""; 0]);
+    assert_eq!(dig(named.addr, "77.1.0.10.in-addr.arpa.", "PTR"), [NAME]);
+}
+
+#[test]
+fn the_primarys_refusal_counts_and_not_what_a_secondary_thinks_of_the_key() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let mut zones = fleet();
+    zones[0].mname = "ns1.corp.internal.".to_owned();
+    zones[0].lines = vec!["ns1 IN A 127.0.0.1".to_owned()];
+    "update-policy { grant agent-key name other.corp.internal. A TXT; };"
+        .clone_into(&mut zones[0].policy);
+    let primary = Named::primary(&zones, &key);
+    let other = tsig_keygen("hmac-sha256", "another-key");
+    let stranger = Named::primary(&zones, &other);
+    assert!(!dig(stranger.addr, ZONE, "SOA").is_empty(), "it is there");
+    let lab = Lab::new();
+    lab.publish_at(&[primary.addr, stranger.addr], &key, "");
+    let run =
+        lab.once_fails().says(&["127.0.0.1", "refused the update of corp.internal. (REFUSED)"]);
+    assert!(!run.stderr.contains("BADKEY"), "{run}");
 }

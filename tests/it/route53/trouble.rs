@@ -175,11 +175,13 @@ fn a_call_that_is_rejected_is_said_and_not_made_again() {
 fn a_right_that_is_missing_is_named_with_what_to_allow() {
     let zone = format!("zone_id = \"{ID}\"");
     let other = "[[record]]\nname = \"web-1.other.internal\"";
-    for (action, record, backend) in [
-        ("route53:ChangeResourceRecordSets", "", zone.as_str()),
-        ("route53:ListResourceRecordSets", "", &zone),
-        ("route53:GetHostedZone", other, &zone),
-        ("route53:ListHostedZonesByVPC", "", ""),
+    // Those that find zones are about none.
+    let on_it = " on the hosted zone";
+    for (action, record, backend, place) in [
+        ("route53:ChangeResourceRecordSets", "", zone.as_str(), on_it),
+        ("route53:ListResourceRecordSets", "", &zone, on_it),
+        ("route53:GetHostedZone", other, &zone, on_it),
+        ("route53:ListHostedZonesByVPC", "", "", ""),
     ] {
         let lab = lab();
         publish(&lab, record, backend);
@@ -187,7 +189,7 @@ fn a_right_that_is_missing_is_named_with_what_to_allow() {
         let run = lab.once_fails();
         let run = run.says(&[
             &format!("error: Route 53 does not let this instance call {action}"),
-            &format!("hint: allow {action} on the hosted zone to the instance's role"),
+            &format!("hint: allow {action}{place} to the instance's role"),
             "is not authorized to perform",
         ]);
         assert!(!run.stderr.contains("ConnectorError"), "no debug output: {run}");

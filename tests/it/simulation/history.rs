@@ -11,7 +11,7 @@ use tagalong::{
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted},
         servers::{Here, NameServer},
     },
-    ports::Failure,
+    ports::{Failure, topic::Topic},
     store::v1,
 };
 use tokio::time::{sleep, timeout};
@@ -220,7 +220,7 @@ impl<'s> History<'s> {
             }
             said
         } else {
-            Err(Failure::told("the VPC of this instance is not known", None))
+            Err(Failure::told("the VPC of this instance is not known", None, Topic::Metadata))
         };
         let listed = match kind {
             // As `cli/worker/resolver.rs` does it.

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
@@ -11,6 +11,7 @@ use tagalong::{
     core::{
         detect::{Owner as Kind, Verdict},
         ledger::Ledger,
+        name::Name,
         resolv_conf::{ResolvConf, Wanted},
         servers::{Health, NameServer},
     },
@@ -57,6 +58,11 @@ impl Prober for Scene {
         sleep(wait).await;
         self.world().pass.answers.entry(address).or_default().push(health.clone());
         health
+    }
+
+    fn zone(&self) -> &Name {
+        static ZONE: OnceLock<Name> = OnceLock::new();
+        ZONE.get_or_init(Name::root)
     }
 }
 

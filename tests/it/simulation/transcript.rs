@@ -61,7 +61,7 @@ impl Transcript {
         for (words, what) in [
             ("VPC's resolver is used", "fallback"),
             ("those that refuse or fail are used", "last resort"),
-            ("s ago is used", "last good list"),
+            ("the last list is used", "last good list"),
         ] {
             if notices.iter().any(|notice| notice.contains(words)) {
                 self.count(what);

@@ -1,0 +1,272 @@
+//! What infra/ describes is really made, by moto where LocalStack makes nothing, and hosts live by it: its role, its tags, its zones, its
+//! DNS servers, whose user data are run.
+
+mod stack;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Command,
+    time::Duration,
+};
+
+use sandbox::{
+    imds::Whom,
+    instance::{DEFAULT_VPC, Instance},
+    running::{Listen, Running},
+    world::World,
+    zone::Zone,
+};
+
+use self::stack::{Moto, Network, Server, Shell};
+use crate::{
+    authority::dig,
+    localstack::{python, repository},
+    support::{ANY_PORT, Lab, Started, US, ZONE, own_address, until},
+};
+
+#[test]
+fn the_demo_is_deployed_and_its_hosts_follow_its_servers_and_are_named_at_them_and_in_its_zone() {
+    // What is missing comes from the registries, which are not to be reached from there.
+    python();
+    let Some(network) = Network::enter("the demo's stack") else { return };
+    let moto = Moto::start();
+    let shell = Shell::new(&moto);
+    moto.boto3(PUT_KEY, &[&shell.key]);
+    let package = shell.file("package", "not really a package");
+    let sum = Command::new("sha256sum").arg(&package).output().unwrap().stdout;
+    let sum = String::from_utf8(sum).unwrap().split(' ').next().unwrap().to_owned();
+    let stack = moto.deploy(
+        "demo.yaml",
+        "demo",
+        &[
+            "PackageUrl=https://packages.example/tagalong.deb",
+            &format!("PackageSha256={sum}"),
+            "Network=127.78",
+        ],
+    );
+    let made = moto.boto3(DESCRIBE, &[&stack.to_string()]).json();
+    let text = |key: &str| made[key].as_str().unwrap();
+    let zone_id = stack["outputs"]["ZoneId"].as_str().unwrap();
+
+    // The metadata of the host and of the servers, which are the stack's instances.
+    let world = World::new();
+    let mut imds = Vec::new();
+    for (id, instance) in made["instances"].as_object().unwrap() {
+        let address: Ipv4Addr = instance["address"].as_str().unwrap().parse().unwrap();
+        let zone = instance["availability_zone"].as_str().unwrap();
+        let role = stack["outputs"]["RoleName"].as_str().unwrap();
+        let instance_made = Instance::new(id, zone, address)
+            .vpc(stack["outputs"]["VpcId"].as_str().unwrap())
+            .metadata_tags()
+            .role(role);
+        let tags = instance["tags"].as_object().unwrap();
+        // moto leaves out what CloudFormation adds.
+        let tags =
+            tags.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap().to_owned()));
+        let tags = tags.chain([("aws:cloudformation:logical-id".to_owned(), "Group".to_owned())]);
+        world.put_instance(Instance { tags: tags.collect(), ..instance_made });
+        imds.push((ANY_PORT, Whom::Instance(id.clone())));
+    }
+    let known = made["instances"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let running = Running::start(world.clone(), Listen { imds, ..Listen::default() }).unwrap();
+    let imds_of = |id: &str| running.imds()[known.iter().position(|it| it == id).unwrap()];
+
+    // The primary, and each server of the groups, by the user data of their launch templates.
+    let port = 10_053;
+    network.add("127.78.1.10");
+    let at = |address: &str| SocketAddr::new(address.parse().unwrap(), port);
+    let primary = Server::start(&shell, text("primary"), at("127.78.1.10"), port);
+    let servers = made["servers"].as_array().unwrap().iter().map(|id| {
+        let id = id.as_str().unwrap();
+        let address = made["instances"][id]["address"].as_str().unwrap();
+        network.add(address);
+        (id.to_owned(), Server::start(&shell, text("server"), at(address), port))
+    });
+    let servers = servers.collect::<Vec<_>>();
+    assert_eq!(servers.len(), 2, "one in each zone");
+    assert!(moto.tagged(DNS_SERVER).is_empty(), "no server is found before it serves");
+    let mut lives =
+        servers.iter().map(|(id, server)| server.live(&shell, imds_of(id))).collect::<Vec<_>>();
+    until("both servers have tagged themselves", || moto.tagged(DNS_SERVER).len() == 2);
+
+    let config = shell.play(text("host"));
+    let config = std::fs::read_to_string(config.join("etc/tagalong/config.toml")).unwrap();
+    let web = text("web");
+    let lab = Lab::new();
+    let nobody = own_address();
+    let (metadata, endpoint) = (imds_of(web), &moto.endpoint);
+    let config = config.replace("[discovery]\n", &format!("[discovery]\nport = {port}\n"));
+    lab.file(
+        "config.toml",
+        &format!(
+            "{config}[metadata]\nendpoint = \"http://{metadata}\"\n[aws]\nendpoint = \"{endpoint}\"\nvpc_resolver = [\"{nobody}\"]\n"
+        ),
+    );
+    let run = lab.once();
+    let run = run.prints(&["published web-1.aws.internal. A", "published web-1.corp.internal. A"]);
+    let address = made["instances"][web]["address"].as_str().unwrap();
+    for server in [&primary].into_iter().chain(servers.iter().map(|(_, server)| server)) {
+        until("the server has the name", || {
+            dig(server.addr, "web-1.corp.internal.", "A") == [address]
+        });
+    }
+    let marker = format!("\"tagalong-owner={web}\" \"home=123456789012/us-east-1\"");
+    let published = [
+        format!("web-1.aws.internal. A 60 {address}"),
+        format!("web-1.aws.internal. TXT 60 {marker}"),
+    ];
+    assert_eq!(moto.records(zone_id), published, "{run}");
+    for (_, server) in &servers {
+        assert!(lab.resolv_conf().contains(&format!("nameserver {}\n", server.addr.ip())));
+    }
+
+    // A server whose group ends it says so before it goes, and is used last from then on.
+    let (leaving, server) = &servers[0];
+    world.update_instance(leaving, |it| it.target_lifecycle_state = Some("Terminated".to_owned()));
+    lives.remove(0).ends_well();
+    assert_eq!(moto.tagged("tagalong:draining"), [leaving.as_str()]);
+    let calls = shell.calls();
+    assert!(calls.contains("autoscaling complete-lifecycle-action"), "{calls}");
+    assert!(calls.contains("cloudformation signal-resource"), "{calls}");
+    lab.once();
+    let conf = lab.resolv_conf();
+    let last = conf.lines().filter_map(|line| line.strip_prefix("nameserver ")).next_back();
+    assert_eq!(last.unwrap(), server.addr.ip().to_string(), "{conf}");
+
+    lab.tagalong(&["withdraw"]).expect_code(0);
+    assert_eq!(moto.records(zone_id), [""; 0]);
+    assert!(dig(primary.addr, "web-1.corp.internal.", "ANY").is_empty());
+}
+
+#[test]
+fn a_host_lives_by_the_role_that_the_template_makes() {
+    let moto = Moto::start();
+    for (stack, reverse, parameters) in [
+        ("one", false, vec!["HostedZoneId=Z0CORP"]),
+        ("both", true, vec!["HostedZoneId=Z0CORP", "ReverseZoneId=Z0REVERSE"]),
+        ("tags", false, vec!["HostedZoneId=Z0CORP", "TagsByApi=true"]),
+    ] {
+        let made = moto.deploy("agent-role.yaml", stack, &parameters);
+        let role = made["outputs"]["RoleName"].as_str().unwrap();
+        let policy = moto.boto3(POLICY, &[role]).stdout;
+        let hides_tags = stack == "tags";
+        let host = Instance { metadata_tags: !hides_tags, ..crate::support::web() };
+        let lab = Lab::with(host.role(role));
+        lab.world.put_zone(Zone::new("Z0CORP", ZONE).vpc("us-east-1", DEFAULT_VPC));
+        let reverse_zone = Zone::new("Z0REVERSE", "10.in-addr.arpa");
+        lab.world.put_zone(reverse_zone.vpc("us-east-1", DEFAULT_VPC));
+        lab.world.set_policy(&policy).unwrap();
+        lab.configure(&format!(
+            "[[record]]\nname = \"{{tag:Name}}.{ZONE}\"\nreverse = {reverse}\n[backend.aws]\nkind = \"route53\"\nzone_id = \"Z0CORP\"\n\
+             [resolver]\nmanager = \"none\"\n"
+        ));
+        lab.once().prints(&["published"]);
+        lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+        lab.once().prints(&["published"]);
+        // Its rights end with its names, types and zones.
+        let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+        lab.file("config.toml", &config.replace(&format!("}}.{ZONE}"), "}.elsewhere.example"));
+        lab.once_fails();
+        lab.file("config.toml", &config);
+        lab.tagalong(&["withdraw"]).expect_code(0);
+    }
+    let made = moto.deploy("agent-role.yaml", "keys", &["KeyParameter=/tagalong/tsig"]);
+    let policy = moto.boto3(POLICY, &[made["outputs"]["RoleName"].as_str().unwrap()]).stdout;
+    for action in ["ssm:GetParameter", "ec2:DescribeInstances"] {
+        assert!(policy.contains(action), "{policy}");
+    }
+    for action in ["route53:", "ec2:DescribeTags", "kms:"] {
+        assert!(!policy.contains(action), "{policy}");
+    }
+}
+
+#[test]
+fn zones_of_the_template_are_the_vpcs_own_and_stay_when_the_stack_goes() {
+    let moto = Moto::start();
+    let vpc = moto.boto3(MAKE_VPC, &[]).stdout.trim().to_owned();
+    let reverse = "ReverseDomain=20.10.in-addr.arpa";
+    let made = moto.deploy("private-zone.yaml", "zones", &[&format!("Vpc={vpc}"), reverse]);
+    let zones = moto.boto3(ZONES, &[&vpc]).stdout;
+    for (name, id) in [("corp.internal.", "ZoneId"), ("20.10.in-addr.arpa.", "ReverseZoneId")] {
+        let id = made["outputs"][id].as_str().unwrap();
+        assert!(zones.contains(&format!("{name} {id} private\n")), "{zones}");
+    }
+    let template =
+        std::fs::read_to_string(repository("infra/cloudformation/private-zone.yaml")).unwrap();
+    assert_eq!(template.matches("DeletionPolicy: Retain").count(), 2);
+}
+
+#[test]
+fn cfn_lint_has_nothing_to_say_of_the_templates() {
+    let templates = std::fs::read_dir(repository("infra/cloudformation")).unwrap();
+    let lint = python().get_program().to_owned();
+    let mut command = Command::new(Path::new(&lint).with_file_name("cfn-lint"));
+    command.args(templates.map(|entry| entry.unwrap().path()));
+    Started::of(command).finish_within(Duration::from_secs(240)).expect_code(0);
+}
+
+#[test]
+fn terraforms_modules_give_the_same_rights_and_run_the_same_shell_as_the_templates() {
+    let mut command = python();
+    command.arg(repository("tests/it/infra/same.py")).arg(Path::new(env!("CARGO_MANIFEST_DIR")));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    command.env("PATH", path);
+    let run = Started::of(command).finish_within(Duration::from_secs(240)).expect_code(0);
+    run.prints(&[
+        "agent-role: the same statements for 48 sets of parameters",
+        "demo: the same shells",
+    ]);
+}
+
+const DNS_SERVER: &str = "tagalong:dns-server";
+const PUT_KEY: &str = r#"
+import sys, seed
+endpoint, key = sys.argv[1:]
+seed.client("ssm", endpoint).put_parameter(Name="/tagalong/tsig", Type="SecureString", Value=key)
+"#;
+/// What the stack's launch templates and instances are.
+const DESCRIBE: &str = r#"
+import base64, json, sys, seed
+endpoint, stack = sys.argv[1], json.loads(sys.argv[2])
+ec2, there = seed.client("ec2", endpoint), stack["resources"]
+def user_data(template):
+    versions = ec2.describe_launch_template_versions(LaunchTemplateId=template["id"])["LaunchTemplateVersions"]
+    return base64.b64decode(versions[0]["LaunchTemplateData"]["UserData"]).decode()
+groups = seed.client("autoscaling", endpoint).describe_auto_scaling_groups()["AutoScalingGroups"]
+servers = [it["InstanceId"] for group in groups for it in group["Instances"]]
+web = there["Web1"]["id"]
+instances = {}
+for reservation in ec2.describe_instances(InstanceIds=[web, *servers])["Reservations"]:
+    for it in reservation["Instances"]:
+        instances[it["InstanceId"]] = {"address": it["PrivateIpAddress"], "availability_zone": it["Placement"]["AvailabilityZone"],
+                                       "tags": {tag["Key"]: tag["Value"] for tag in it["Tags"]}}
+print(json.dumps({"primary": user_data(there["PrimaryTemplate"]), "server": user_data(there["Servers"]["resources"]["Template"]),
+                  "host": user_data(there["HostTemplate"]), "web": web, "servers": servers, "instances": instances}))
+"#;
+/// moto keeps a null for what `AWS::NoValue` takes away.
+const POLICY: &str = r#"
+import ast, json, sys, seed
+endpoint, role = sys.argv[1:]
+policy = seed.client("iam", endpoint).get_role_policy(RoleName=role, PolicyName="tagalong")["PolicyDocument"]
+policy = ast.literal_eval(policy) if isinstance(policy, str) else policy
+def without_nothing(it):
+    if isinstance(it, list):
+        return [without_nothing(one) for one in it if one is not None]
+    if isinstance(it, dict):
+        return {key: without_nothing(one) for key, one in it.items() if one is not None}
+    return it
+print(json.dumps(without_nothing(policy)))
+"#;
+const MAKE_VPC: &str = r#"
+import sys, seed
+print(seed.client("ec2", sys.argv[1]).create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"])
+"#;
+const ZONES: &str = r#"
+import sys, seed
+endpoint, vpc = sys.argv[1:]
+route53 = seed.client("route53", endpoint)
+for it in route53.list_hosted_zones_by_vpc(VPCId=vpc, VPCRegion=seed.REGION)["HostedZoneSummaries"]:
+    zone = route53.get_hosted_zone(Id=it["HostedZoneId"])["HostedZone"]
+    print(it["Name"], it["HostedZoneId"], "private" if zone["Config"]["PrivateZone"] else "public")
+"#;
