@@ -66,6 +66,7 @@ impl Worker<'_> {
                 None => return Performed::with(Outcome::Done),
             },
         };
+        let ranked_list = listed.as_ref().ok().cloned();
         let is_listed = listed.is_ok();
         let is_throttled = match &listed {
             Ok(_) => listing == Listing::New && host.is_throttled(),
@@ -105,7 +106,12 @@ impl Worker<'_> {
         let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
         self.report.borrow_mut().resolved = Some(resolved.clone());
         self.say(RESOLVE, &Report { resolved: Some(resolved), ..Report::default() });
-        let performed = self.close(&host, is_good);
+        let mut performed = self.close(&host, is_good);
+        // A pass beside the agent has read a newer list meanwhile, and set what this one has written over.
+        let newest = self.notebook.last_servers().map(|last| last.servers);
+        if listing == Listing::Last && newest != ranked_list {
+            performed.events.push(Event::ServerBack);
+        }
         if is_throttled {
             return Performed { outcome: Outcome::Throttled, ..performed };
         }
