@@ -76,6 +76,15 @@ impl Peer {
 
     /// The same with the zones open to a key of this name, that of `key` or another.
     pub(crate) fn powerdns_that_takes(key: &str, name: &str) -> Self {
+        Self::powerdns_that_lets(key, name, "agent-key")
+    }
+
+    /// The same with zones that nobody may transfer.
+    pub(crate) fn powerdns_that_gives_nothing(key: &str) -> Self {
+        Self::powerdns_that_lets(key, "agent-key", "nobodys-key")
+    }
+
+    fn powerdns_that_lets(key: &str, name: &str, reader: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let addr = free_port(Ipv4Addr::LOCALHOST.into());
         let path = dir.path().display().to_string();
@@ -99,7 +108,7 @@ impl Peer {
             util(&["create-zone", zone, "ns1.example"]);
             for (kind, value) in [
                 ("TSIG-ALLOW-DNSUPDATE", name),
-                ("TSIG-ALLOW-AXFR", "agent-key"),
+                ("TSIG-ALLOW-AXFR", reader),
                 ("ALLOW-DNSUPDATE-FROM", "127.0.0.0/8"),
                 ("SOA-EDIT-DNSUPDATE", "INCREASE"),
             ] {

@@ -25,7 +25,7 @@ impl Rfc2136 {
             (
                 ExchangeError::Unverified { server, error: Some(TsigError::BadKey), .. },
                 Some((key, _)),
-            ) if operation == "update" && self.has_vouched(server, &key) => {
+            ) if operation != "query" && self.has_vouched(server, &key) => {
                 BackendError::Refused { server, zone: zone.clone(), operation }
             }
             (

@@ -259,11 +259,9 @@ impl Situation for BackendError {
             Self::Refused { operation: "unsigned update", .. } => {
                 "nobody signed it: set `key_file` of the backend, as the server's policy wants it".to_owned()
             }
-            Self::Refused { operation: "transfer", zone, .. } => {
-                format!(
-                    "on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`, on Knot an `acl` with `action: transfer`, on PowerDNS `pdnsutil set-meta {zone} TSIG-ALLOW-AXFR \
-                     KEY`; or let hosts keep an index in place of that (`index = true`)"
-                )
+            Self::Refused { operation: "transfer", zone, .. } => may_transfer(zone),
+            Self::NotAuth { operation: "transfer", zone, .. } => {
+                format!("if it does serve {zone} it does not give it (Samba gives none): {}", may_transfer(zone))
             }
             Self::Refused { .. } => "on BIND see `allow-query` and the view that this host falls into; PowerDNS answers so to a key that it does not have, or has with another secret or \
                  algorithm (`pdnsutil list-tsig-keys`), and to one whose time is more than 300 s off".to_owned(),
@@ -287,4 +285,11 @@ impl Situation for BackendError {
         };
         vec![hint]
     }
+}
+
+fn may_transfer(zone: &Name) -> String {
+    format!(
+        "on BIND the zone {zone} needs `allow-transfer {{ key KEY; }};`, on Knot an `acl` with `action: transfer`, on PowerDNS `pdnsutil set-meta {zone} TSIG-ALLOW-AXFR \
+         KEY`; or let hosts keep an index in place of that (`index = true`)"
+    )
 }

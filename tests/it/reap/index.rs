@@ -83,6 +83,30 @@ fn a_zone_of_knot_that_is_not_given_is_reaped_by_its_index() {
 }
 
 #[test]
+fn a_zone_that_is_not_given_and_has_no_index_says_what_each_servers_policy_needs() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let mut zones = fleet();
+    zones.iter_mut().for_each(|zone| "none".clone_into(&mut zone.transfer));
+    let named = Named::primary(&zones, &key);
+    let knot = Peer::knot_that_gives_nothing(&key);
+    let powerdns = Peer::powerdns_that_gives_nothing(&key);
+    for (server, code) in
+        [(named.addr, "(REFUSED)"), (knot.addr, "(REFUSED)"), (powerdns.addr, "(NOTAUTH)")]
+    {
+        let lab = Lab::new();
+        publish(&lab, server, &key, "");
+        lab.once();
+        lab.tagalong(&AT_ONCE).expect_code(1).says(&[
+            code,
+            "`allow-transfer { key KEY; };`",
+            "`action: transfer`",
+            "TSIG-ALLOW-AXFR KEY",
+            "(`index = true`)",
+        ]);
+    }
+}
+
+#[test]
 fn an_index_of_names_that_nobody_can_reap_is_an_error() {
     let lab = Lab::new();
     lab.configure("[backend.a]\nkind = \"rfc2136\"\nmarker = \"dhcid\"\nindex = true\n");
