@@ -15,7 +15,7 @@ use crate::{
     form::Form,
     http::{Answer, Call, Refusal},
     policy::Wish,
-    world::{State, World},
+    world::{Account, State, World},
     xml::Xml,
 };
 
@@ -59,8 +59,9 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
     if !state.admits(&format!("ec2 {name} {bucket}"), limit) {
         return Err(Error::throttled());
     }
-    let wish = Wish { action: format!("ec2:{name}"), resource: "*".to_owned(), ..Wish::default() };
-    if state.denies(&wish) {
+    // Each Region has an endpoint of its own; here the signature says which one is meant.
+    let region = credentials::region(&call.headers).unwrap_or_default();
+    if wishes(state, action, name, form, region).iter().any(|wish| state.denies(wish)) {
         let refused = Error::new(
             "UnauthorizedOperation",
             "You are not authorized to perform this operation.",
@@ -71,8 +72,6 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
         let message = "Request would have succeeded, but DryRun flag is set.";
         return Err(Error { status: 412, ..Error::new("DryRunOperation", message) });
     }
-    // Each Region has an endpoint of its own; here the signature says which one is meant.
-    let region = credentials::region(&call.headers).unwrap_or_default();
     let content = match action {
         Action::DescribeInstances => describe::instances(state, form, region)?,
         Action::DescribeNetworkInterfaces => interfaces::describe(state, form, region)?,
@@ -88,6 +87,26 @@ fn act(state: &mut State, call: &Call, form: &Form, request_id: &str) -> Result<
         xml.leaf("requestId", request_id);
         content(xml);
     }))
+}
+
+/// What IAM is asked about (Service Authorization Reference, "Amazon EC2"): each instance that is to be tagged. For the others, of
+/// which those that only read know no resource, it is `*` here.
+fn wishes(state: &State, action: Action, name: &str, form: &Form, region: &str) -> Vec<Wish> {
+    let tagged = match action {
+        Action::CreateTags | Action::DeleteTags => form.list("ResourceId"),
+        _ => Vec::new(),
+    };
+    let action = format!("ec2:{name}");
+    if tagged.is_empty() {
+        return vec![Wish { action, resource: "*".to_owned(), ..Wish::default() }];
+    }
+    let Account { partition, id: account, .. } = &state.account;
+    let wish = |id: &str| Wish {
+        action: action.clone(),
+        resource: format!("arn:{partition}:ec2:{region}:{account}:instance/{id}"),
+        context: tags::condition_keys(state, id, form),
+    };
+    tagged.into_iter().map(wish).collect()
 }
 
 /// Writes what follows the request id.

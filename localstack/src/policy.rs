@@ -1,5 +1,6 @@
 //! The part of IAM's policy language that decides about the calls that there are (IAM User Guide, "IAM JSON policy elements
-//! reference", "Policy evaluation logic"): allowing and denying statements, wildcards, and the operators of sets of strings.
+//! reference", "Policy evaluation logic"): allowing and denying statements, wildcards, and the operators of strings and of sets of
+//! them.
 //!
 //! What is not known here is refused when the policy is read, so that none seems to hold that was not looked at.
 
@@ -48,8 +49,14 @@ enum Operator {
     AllEqual,
     #[serde(rename = "ForAllValues:StringLike")]
     AllLike,
+    #[serde(rename = "StringEquals")]
+    Equal,
+    #[serde(rename = "StringEqualsIfExists")]
+    EqualIfThere,
     #[serde(rename = "StringLike")]
     Like,
+    #[serde(rename = "Null")]
+    Missing,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -76,7 +83,7 @@ pub(crate) struct Wish {
     /// Its ARN; `*` for actions that know none.
     pub(crate) resource: String,
     /// The condition keys that the action has, and their values.
-    pub(crate) context: BTreeMap<&'static str, BTreeSet<String>>,
+    pub(crate) context: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Policy {
@@ -93,21 +100,26 @@ impl Statement {
         self.action.any(|known| matches(&known.to_ascii_lowercase(), &action))
             && self.resource.any(|known| matches(known, &wish.resource))
             && self.condition.iter().all(|(operator, keys)| {
-                keys.iter().all(|(key, words)| operator.holds(wish.context.get(&**key), words))
+                keys.iter().all(|(key, words)| operator.holds(wish.context.get(key), words))
             })
     }
 }
 
 impl Operator {
-    /// Of a set, a key that the call does not have has no value that could be wrong.
+    /// Of a set, or with `IfExists`, a key that the call does not have has no value that could be wrong.
     fn holds(self, values: Option<&BTreeSet<String>>, words: &Words) -> bool {
-        if self == Self::Like && values.is_none() {
+        let is_missing = values.is_none_or(BTreeSet::is_empty);
+        if self == Self::Missing {
+            let told = if is_missing { "true" } else { "false" };
+            return words.any(|word| word == told);
+        }
+        if is_missing && matches!(self, Self::Equal | Self::Like) {
             return false;
         }
         values.into_iter().flatten().all(|value| {
             words.any(|word| match self {
-                Self::AllEqual => word == value,
                 Self::AllLike | Self::Like => matches(word, value),
+                _ => word == value,
             })
         })
     }
@@ -135,7 +147,8 @@ mod tests {
         .unwrap();
         let check = |action: &str, resource: &str, types: &[&str], names: &[&str], expect: bool| {
             let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-            let context = BTreeMap::from([("types", words(types)), ("names", words(names))]);
+            let context = [("types".to_owned(), words(types)), ("names".to_owned(), words(names))];
+            let context = BTreeMap::from(context);
             let wish = Wish { action: action.to_owned(), resource: resource.to_owned(), context };
             assert_eq!(policy.allows(&wish), expect, "{wish:?}");
         };
@@ -148,6 +161,38 @@ mod tests {
         check("route53:Change", "arn:2", &["A", "MX"], &["a.corp"], false);
         check("route53:Change", "arn:2", &["A"], &["a.corp", "corp.example"], false);
         check("route53:Change", "arn:2", &["A"], &["*.corp", "\\052.corp"], true);
+    }
+
+    #[test]
+    fn a_single_value_must_be_there_unless_the_operator_says_if_it_exists() {
+        let check = |condition: &str, context: &[(&str, &str)], expect: bool| {
+            let policy = serde_json::from_str::<Policy>(&format!(
+                r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Action": "a:B", "Resource": "*",
+                    "Condition": {condition}}}]}}"#
+            ))
+            .unwrap();
+            let put = |(key, value): &(&str, &str)| {
+                ((*key).to_owned(), BTreeSet::from([(*value).to_owned()]))
+            };
+            let context = context.iter().map(put).collect();
+            let wish = Wish { action: "a:B".to_owned(), resource: "*".to_owned(), context };
+            assert_eq!(policy.allows(&wish), expect, "{condition} {wish:?}");
+        };
+        let equal = r#"{"StringEquals": {"a:tag/x": ["1", "2"]}}"#;
+        check(equal, &[("a:tag/x", "2")], true);
+        check(equal, &[("a:tag/x", "3")], false);
+        check(equal, &[], false);
+        let if_there = r#"{"StringEqualsIfExists": {"a:tag/x": "1"}}"#;
+        check(if_there, &[("a:tag/x", "1")], true);
+        check(if_there, &[("a:tag/x", "*")], false);
+        check(if_there, &[], true);
+        let there = r#"{"Null": {"a:tag/x": "false"}}"#;
+        check(there, &[("a:tag/x", "1")], true);
+        check(there, &[], false);
+        let missing = r#"{"Null": {"a:tag/x": "true"}}"#;
+        check(missing, &[("a:tag/x", "1")], false);
+        check(missing, &[], true);
+        check(r#"{"ForAllValues:StringEquals": {"a:tag/x": "1"}}"#, &[], true);
     }
 
     #[test]

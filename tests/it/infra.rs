@@ -1,4 +1,4 @@
-//! What infra/ describes is really made, by moto where LocalStack makes nothing, and hosts live by it: its role, its tags, its zones, its
+//! What infra/ describes is really made, by moto where LocalStack makes nothing, and hosts live by it: its roles, its tags, its zones, its
 //! DNS servers, whose user data are run.
 
 mod stack;
@@ -17,8 +17,9 @@ use sandbox::{
     world::World,
     zone::Zone,
 };
+use serde_json::{Value, json};
 
-use self::stack::{Moto, Network, Server, Shell};
+use self::stack::{Moto, Network, Server, Shell, boto3};
 use crate::{
     authority::dig,
     localstack::{python, repository},
@@ -125,7 +126,7 @@ fn the_demo_is_deployed_and_its_hosts_follow_its_servers_and_are_named_at_them_a
     let (leaving, server) = &servers[0];
     world.update_instance(leaving, |it| it.target_lifecycle_state = Some("Terminated".to_owned()));
     lives.remove(0).ends_well();
-    assert_eq!(moto.tagged("tagalong:draining"), [leaving.as_str()]);
+    assert_eq!(moto.tagged(DRAINING), [leaving.as_str()]);
     let calls = shell.calls();
     assert!(calls.contains("autoscaling complete-lifecycle-action"), "{calls}");
     assert!(calls.contains("cloudformation signal-resource"), "{calls}");
@@ -182,19 +183,57 @@ fn a_host_lives_by_the_role_that_the_template_makes() {
 }
 
 #[test]
+fn a_dns_server_tags_instances_of_its_stack_as_servers_of_its_domain_and_does_nothing_else() {
+    let moto = Moto::start();
+    let network = moto.boto3(MAKE_VPC, &[]).json();
+    let given = [("Vpc", "vpc"), ("SubnetA", "a"), ("SubnetB", "b")];
+    let [vpc, a, b] = given.map(|(name, key)| format!("{name}={}", network[key].as_str().unwrap()));
+    let made = moto.deploy("dns-servers.yaml", "dns", &[&vpc, &a, &b, "Primary=10.20.0.10"]);
+    let role = made["resources"]["Role"]["id"].as_str().unwrap();
+    let lab = Lab::with(crate::support::web().tag(OF_STACK, made["stack"].as_str().unwrap()));
+    let put = |id: &str, tags: &[(&str, &str)]| {
+        let other = Instance::new(id, "us-east-1a", [10, 0, 2, 2].into());
+        lab.world.put_instance(tags.iter().fold(other, |it, (key, value)| it.tag(key, value)));
+    };
+    put(ELSEWHERE, &[(OF_STACK, "another")]);
+    put(ALONE, &[]);
+    lab.world.set_policy(&moto.boto3(POLICY, &[role]).stdout).unwrap();
+    let attempts = [
+        ("done", "create_tags", vec![US], json!({DNS_SERVER: ZONE})),
+        ("done", "create_tags", vec![US], json!({DRAINING: "true"})),
+        (REFUSED, "create_tags", vec![US], json!({DNS_SERVER: "elsewhere.example"})),
+        (REFUSED, "create_tags", vec![US], json!({"Name": "web-9"})),
+        (REFUSED, "create_tags", vec![US], json!({DRAINING: "true", "Name": "web-9"})),
+        (REFUSED, "create_tags", vec![ELSEWHERE], json!({DNS_SERVER: ZONE})),
+        (REFUSED, "create_tags", vec![US, ELSEWHERE], json!({DRAINING: "true"})),
+        (REFUSED, "create_tags", vec![ALONE], json!({DRAINING: "true"})),
+        (REFUSED, "delete_tags", vec![US], json!({DNS_SERVER: ZONE})),
+        (REFUSED, "delete_tags", vec![US], json!({})),
+    ];
+    let expected = attempts.iter().map(|(expected, ..)| *expected).collect::<Vec<_>>();
+    let calls = attempts.iter().map(|(_, call, ids, tags)| json!([call, ids, tags]));
+    let calls = calls.collect::<Value>();
+    let said = boto3(&lab.aws, TAG, &[&calls.to_string()]).stdout;
+    assert_eq!(said.lines().collect::<Vec<_>>(), expected, "{calls:#}");
+    let tags = lab.world.instance(US).unwrap().tags;
+    assert_eq!((tags[DNS_SERVER].as_str(), tags["Name"].as_str()), (ZONE, "web-1"));
+}
+
+#[test]
 fn zones_of_the_template_are_the_vpcs_own_and_stay_when_the_stack_goes() {
     let moto = Moto::start();
-    let vpc = moto.boto3(MAKE_VPC, &[]).stdout.trim().to_owned();
+    let made = moto.boto3(MAKE_VPC, &[]).json();
+    let vpc = made["vpc"].as_str().unwrap();
     let reverse = "ReverseDomain=20.10.in-addr.arpa";
     let made = moto.deploy("private-zone.yaml", "zones", &[&format!("Vpc={vpc}"), reverse]);
-    let zones = moto.boto3(ZONES, &[&vpc]).stdout;
+    let zones = moto.boto3(ZONES, &[vpc]).stdout;
     for (name, id) in [("corp.internal.", "ZoneId"), ("20.10.in-addr.arpa.", "ReverseZoneId")] {
         let id = made["outputs"][id].as_str().unwrap();
         assert!(zones.contains(&format!("{name} {id} private\n")), "{zones}");
     }
     let template =
         std::fs::read_to_string(repository("infra/cloudformation/private-zone.yaml")).unwrap();
-    assert_eq!(template.matches("DeletionPolicy: Retain").count(), 2);
+    assert_eq!(template.matches("DeletionPolicy: RetainExceptOnCreate").count(), 2);
 }
 
 #[test]
@@ -220,6 +259,12 @@ fn terraforms_modules_give_the_same_rights_and_run_the_same_shell_as_the_templat
 }
 
 const DNS_SERVER: &str = "tagalong:dns-server";
+const DRAINING: &str = "tagalong:draining";
+const OF_STACK: &str = "aws:cloudformation:stack-id";
+/// An instance of another stack, and one of none.
+const ELSEWHERE: &str = "i-0bbbbbbbbbbbbbbb2";
+const ALONE: &str = "i-0ccccccccccccccc3";
+const REFUSED: &str = "UnauthorizedOperation";
 const PUT_KEY: &str = r#"
 import sys, seed
 endpoint, key = sys.argv[1:]
@@ -248,7 +293,9 @@ print(json.dumps({"primary": user_data(there["PrimaryTemplate"]), "server": user
 const POLICY: &str = r#"
 import ast, json, sys, seed
 endpoint, role = sys.argv[1:]
-policy = seed.client("iam", endpoint).get_role_policy(RoleName=role, PolicyName="tagalong")["PolicyDocument"]
+iam = seed.client("iam", endpoint)
+(name,) = iam.list_role_policies(RoleName=role)["PolicyNames"]
+policy = iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
 policy = ast.literal_eval(policy) if isinstance(policy, str) else policy
 def without_nothing(it):
     if isinstance(it, list):
@@ -258,9 +305,28 @@ def without_nothing(it):
     return it
 print(json.dumps(without_nothing(policy)))
 "#;
+/// Tries each call, with its resources and tags, and says what came of it.
+const TAG: &str = r#"
+import json, sys, seed
+from botocore.exceptions import ClientError
+endpoint, calls = sys.argv[1:]
+ec2 = seed.client("ec2", endpoint)
+for call, ids, tags in json.loads(calls):
+    try:
+        getattr(ec2, call)(Resources=ids, Tags=seed.listed(tags))
+        print("done")
+    except ClientError as error:
+        print(error.response["Error"]["Code"])
+"#;
+/// A network with two subnets.
 const MAKE_VPC: &str = r#"
-import sys, seed
-print(seed.client("ec2", sys.argv[1]).create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"])
+import json, sys, seed
+ec2 = seed.client("ec2", sys.argv[1])
+made = {"vpc": ec2.create_vpc(CidrBlock="10.20.0.0/16")["Vpc"]["VpcId"]}
+for at, zone in enumerate("ab"):
+    where = {"VpcId": made["vpc"], "CidrBlock": f"10.20.{at}.0/24", "AvailabilityZone": f"{seed.REGION}{zone}"}
+    made[zone] = ec2.create_subnet(**where)["Subnet"]["SubnetId"]
+print(json.dumps(made))
 "#;
 const ZONES: &str = r#"
 import sys, seed

@@ -137,6 +137,11 @@ resource "aws_instance" "primary" {
     encrypted = true
   }
 
+  # An image that is newer would replace it, and the zone is in it.
+  lifecycle {
+    ignore_changes = [ami]
+  }
+
   depends_on = [aws_vpc_security_group_egress_rule.all]
 }
 
@@ -182,6 +187,11 @@ resource "aws_instance" "hosts" {
 
   root_block_device {
     encrypted = true
+  }
+
+  # An image that is newer would replace it.
+  lifecycle {
+    ignore_changes = [ami]
   }
 
   depends_on = [aws_vpc_security_group_egress_rule.all]

@@ -20,7 +20,7 @@ variable "subnet_b" {
 }
 
 variable "clients" {
-  description = "Who may ask, and update with the key; a network as in 10.0.0.0/8"
+  description = "Who may ask; a network as in 10.0.0.0/8"
   type        = string
   default     = "10.0.0.0/8"
 }
@@ -32,7 +32,7 @@ variable "domain" {
 }
 
 variable "primary" {
-  description = "The address of the primary that the servers have the zone from, and that takes updates"
+  description = "The primary's address. The servers have the zone from it, it takes the updates, and the zone's SOA names it (MNAME)"
   type        = string
 }
 

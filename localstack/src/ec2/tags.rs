@@ -1,5 +1,7 @@
 //! `CreateTags` and `DeleteTags`, which are all or nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use crate::{form::Form, world::State};
 
 use super::{Content, Error, is_instance_id, unknown};
@@ -63,6 +65,26 @@ pub(super) fn delete(state: &mut State, form: &Form) -> Result<Content, Error> {
         });
     }
     Ok(Box::new(|xml| xml.leaf("return", true)))
+}
+
+/// The condition keys of either call about one of its resources: the tags that this has, and those that the call names.
+pub(super) fn condition_keys(
+    state: &State,
+    id: &str,
+    form: &Form,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let mut keys = BTreeMap::<_, BTreeSet<_>>::new();
+    let mut put = |key: String, value: &str| {
+        keys.entry(key).or_default().insert(value.to_owned());
+    };
+    for (key, value) in state.instances.get(id).into_iter().flat_map(|it| &it.tags) {
+        put(format!("ec2:ResourceTag/{key}"), value);
+    }
+    for (key, value) in parse(form).unwrap_or_default() {
+        put("aws:TagKeys".to_owned(), key);
+        put(format!("aws:RequestTag/{key}"), value.unwrap_or_default());
+    }
+    keys
 }
 
 fn resources<'a>(state: &State, form: &'a Form) -> Result<Vec<&'a str>, Error> {

@@ -39,18 +39,24 @@ pub(super) fn change(state: &mut State, zone_id: &str, text: &str) -> Result<Rep
 
 /// The condition keys of the call (Route 53 Developer Guide, "Using IAM policy conditions for fine-grained access control"):
 /// names in lower case without the last dot, what is not `a-z 0-9 - _ .` as an octal escape.
-pub(super) fn condition_keys(batch: &Batch) -> BTreeMap<&'static str, BTreeSet<String>> {
+pub(super) fn condition_keys(batch: &Batch) -> BTreeMap<String, BTreeSet<String>> {
     let keys = |of: fn(&Change) -> String| batch.changes.iter().map(of).collect();
     BTreeMap::from([
-        ("route53:ChangeResourceRecordSetsActions", keys(|it| it.action.name().to_owned())),
         (
-            "route53:ChangeResourceRecordSetsNormalizedRecordNames",
+            "route53:ChangeResourceRecordSetsActions".to_owned(),
+            keys(|it| it.action.name().to_owned()),
+        ),
+        (
+            "route53:ChangeResourceRecordSetsNormalizedRecordNames".to_owned(),
             keys(|it| {
                 let name = name::canonical(&it.record.name).unwrap_or_default();
                 name.trim_end_matches('.').to_owned()
             }),
         ),
-        ("route53:ChangeResourceRecordSetsRecordTypes", keys(|it| it.record.kind.clone())),
+        (
+            "route53:ChangeResourceRecordSetsRecordTypes".to_owned(),
+            keys(|it| it.record.kind.clone()),
+        ),
     ])
 }
 

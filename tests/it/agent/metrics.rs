@@ -114,3 +114,20 @@ fn the_alerts_are_sound_and_fire_for_ill_hosts_alone() {
         assert!(asked.iter().all(|word| known.contains(word)), "{name}: {asked:?}");
     }
 }
+
+#[test]
+fn each_alert_leads_to_a_section_of_the_manual() {
+    let rules = crate::pages::text("infra/prometheus/alerts.yml");
+    let mut led = 0;
+    for rule in rules.split("- alert: ").skip(1) {
+        let name = rule.lines().next().unwrap();
+        let url = rule.split("runbook_url: \"").nth(1).and_then(|rest| rest.split('"').next());
+        let target = url.and_then(|url| url.strip_prefix(MANUAL)?.split_once('#'));
+        let Some((page, anchor)) = target else { panic!("{name} leads to {url:?}") };
+        assert!(crate::docs::anchors(page).contains(anchor), "{name} leads to {url:?}");
+        led += 1;
+    }
+    assert!(led > 8, "{led} alerts");
+}
+
+const MANUAL: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");

@@ -372,10 +372,18 @@ def declared(name):
     for kind in found:
         for key, it in found[kind].items():
             try:
-                resolve(found, tree_of({key: it for key, it in it.items() if key != "type"} if kind == "variable" else it), set())
+                # Neither a variable's type nor what `ignore_changes` names is a reference.
+                apart = {"variable": "type", "data": "lifecycle", "resource": "lifecycle"}.get(kind)
+                resolve(found, tree_of({key: it for key, it in it.items() if key != apart} if apart else it), set())
+                assert kind != "resource" or ignored(it) <= it.keys(), f"no {ignored(it) - it.keys()}"
             except AssertionError as error:
                 raise AssertionError(f"{name}: {kind} {key}: {error}") from None
     return found
+
+
+def ignored(block):
+    """The arguments of a resource that change nothing of what there is."""
+    return {name for it in block.get("lifecycle", []) for name in it.get("ignore_changes", [])}
 
 
 def source_of(module):
@@ -609,7 +617,7 @@ def rules_here(module):
 
 def zones_there(template):
     return sorted(([it["Name"], it["HostedZoneConfig"]["Comment"], [[by["VPCId"], by["VPCRegion"]] for by in it["VPCs"]],
-                    [template.resources[name].get(key) for key in ("DeletionPolicy", "UpdateReplacePolicy")] == ["Retain"] * 2]
+                    [template.resources[name].get(key) for key in ("DeletionPolicy", "UpdateReplacePolicy")] == ["RetainExceptOnCreate", "Retain"]]
                    for name, it in template.of("AWS::Route53::HostedZone").items()))
 
 
@@ -830,6 +838,8 @@ for name, kind in (("web-1", "host"), ("dns-primary", "primary")):
     file = TF / f"demo/{kind}.sh.tftpl"
     truly = ask(f"templatefile({json.dumps(file.name)}, {json.dumps(values)})", [file])
     assert truly is None or truly == rendered
+for it in module.of("aws_instance"):
+    assert ignored(it.block) == {"ami"}, f"{it}: an image that is newer replaces it, and the primary has the zone"
 print("demo: the same network, rules, instances, and parameters of what it is made of")
 print("demo: the same shells", "(Terraform itself was asked too)" if TERRAFORM else "")
 
@@ -842,6 +852,9 @@ for name in ("agent-role", "private-zone", "dns-servers", "demo"):
         default = default.strip('"') if isinstance(default, str) else str(default).lower() if isinstance(default, bool) else default
         assert it.get("Default") == default, (key, it, default)
     print(f"{name}: the same parameters and defaults; Terraform's own: {sorted(ours.keys() - {snake(key) for key in text})}")
+
+for file in sorted(it for it in (HERE / "infra").rglob("*") if it.suffix in (".yaml", ".tf", ".tftpl")):
+    assert "allow-update-forwarding" not in file.read_text(), f"{file}: docs/servers/bind.md advises against it"
 
 if TERRAFORM:
     run = subprocess.run(["terraform", "fmt", "-check", "-recursive", "-diff", TF], text=True, capture_output=True,

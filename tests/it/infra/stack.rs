@@ -53,9 +53,7 @@ impl Moto {
     }
 
     pub(super) fn boto3(&self, script: &str, arguments: &[&str]) -> Run {
-        let mut command = python();
-        command.args(["-c", script, &self.endpoint]).args(arguments);
-        Started::of(command).finish().expect_code(0)
+        boto3(&self.endpoint, script, arguments)
     }
 
     /// The instances that carry a tag.
@@ -77,6 +75,13 @@ impl Drop for Moto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a script, whose first argument is where AWS is.
+pub(super) fn boto3(endpoint: &str, script: &str, arguments: &[&str]) -> Run {
+    let mut command = python();
+    command.args(["-c", script, endpoint]).args(arguments);
+    Started::of(command).finish().expect_code(0)
 }
 
 /// Where user data are run: with the AWS CLI's stand-in, and without what changes the machine itself.
