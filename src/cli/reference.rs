@@ -23,7 +23,14 @@ pub(super) fn program_page() -> std::io::Result<Vec<u8>> {
     synopsis.control("SH", ["SYNOPSIS"]);
     synopsis.text(words("`tagalong` [options] verb [arguments]"));
     synopsis.to_writer(&mut page)?;
-    head.render_description_section(&mut page)?;
+    let mut description = Roff::new();
+    description.control("SH", ["DESCRIPTION"]);
+    let about = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+    for paragraph in about.split("\n\n") {
+        description.control("PP", []);
+        description.text(words(paragraph));
+    }
+    description.to_writer(&mut page)?;
     head.render_options_section(&mut page)?;
 
     let mut roff = Roff::new();
@@ -55,7 +62,14 @@ pub(super) fn program_page() -> std::io::Result<Vec<u8>> {
     roff.text(words(
         "`tagalong.toml`(5), `resolv.conf`(5), `dhclient-script`(8), `systemd-resolved.service`(8), `NetworkManager.conf`(5), `named.conf`(5)",
     ));
-    roff.text([roman(concat!(env!("CARGO_PKG_REPOSITORY"), "/tree/main/docs"))]);
+    roff.control("PP", []);
+    roff.text(words("The manual is in `/usr/share/doc/tagalong/docs`, and at"));
+    roff.text([roman(concat!(
+        env!("CARGO_PKG_REPOSITORY"),
+        "/tree/v",
+        env!("CARGO_PKG_VERSION"),
+        "/docs"
+    ))]);
     roff.to_writer(&mut page)?;
     Ok(page)
 }
@@ -82,7 +96,9 @@ pub(super) fn configuration_page() -> std::io::Result<Vec<u8>> {
     roff.control("SH", ["KEYS"]);
     for key in KEYS {
         roff.control("TP", []);
-        roff.text([bold(key.path.replace('*', "NAME")), roman(", "), roman(key.form.words())]);
+        let mut head = vec![bold(key.path.replace('*', "NAME")), roman(", ")];
+        head.extend(words(key.form.words()));
+        roff.text(head);
         // Not as a sentence: it may begin with a value.
         roff.text(words(&format!("{}.", key.meaning.trim_end_matches('.'))));
         if let Some(default) = default_of(key) {
@@ -269,6 +285,7 @@ const DESCRIPTION: &[&str] = &[
      `[[record]]` tables come after the earlier ones'. A key that is not listed here is an error. `tagalong config check` says what is \
      wrong and where, `tagalong config show` what is in force and where it comes from.",
     "A key that no file has is taken from the instance's tag `tagalong:KEY`, for example `tagalong:discovery.value`, then from the default.",
+    "A time is a whole number with `ms`, `s`, `m`, `h` or `d` behind it, in quotation marks: `\"90s\"`.",
 ];
 
 const EXAMPLE: &str = r#"version = 1

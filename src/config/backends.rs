@@ -138,8 +138,8 @@ impl Check<'_> {
             self.error(&path, format!("`{keytab}` is no absolute path"));
         }
         if !cfg!(feature = "gssapi") {
-            let what = "this tagalong is built without Kerberos; build it with \
-                        `--features gssapi`";
+            let what = "this tagalong is built without Kerberos; install the package \
+                        `tagalong-kerberos`, or build it with `--features gssapi`";
             self.error(&path, what);
         }
         Some(Keytab { path: keytab.into(), principal })

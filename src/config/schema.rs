@@ -8,6 +8,8 @@ pub use super::table::KEYS;
 pub enum Form {
     /// A string.
     Text,
+    /// A string that is a time, `5m`.
+    Time,
     /// A whole number.
     Number,
     /// `true` or `false`.
@@ -24,6 +26,7 @@ impl Form {
     pub fn words(self) -> &'static str {
         match self {
             Self::Text => "a string",
+            Self::Time => "a time",
             Self::Number => "a whole number",
             Self::Flag => "`true` or `false`",
             Self::List => "a list of strings",

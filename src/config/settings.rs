@@ -252,7 +252,7 @@ fn from_text(form: Form, text: &str) -> Option<Value> {
         words.map(str::to_owned).collect::<Vec<_>>()
     };
     match form {
-        Form::Text => Some(Value::Text(text.to_owned())),
+        Form::Text | Form::Time => Some(Value::Text(text.to_owned())),
         Form::Number => text.trim().parse().ok().map(Value::Number),
         Form::Flag => text.trim().parse().ok().map(Value::Flag),
         Form::TextOrList if text.trim() == "discovered" => {
@@ -349,7 +349,7 @@ fn of_form(form: Form, value: &DeValue<'_>) -> Option<Value> {
         items.collect::<Option<Vec<_>>>().map(Value::List)
     };
     match form {
-        Form::Text => value.as_str().map(|text| Value::Text(text.to_owned())),
+        Form::Text | Form::Time => value.as_str().map(|text| Value::Text(text.to_owned())),
         Form::Number => {
             let number = value.as_integer()?;
             i64::from_str_radix(number.as_str(), number.radix()).ok().map(Value::Number)

@@ -18,7 +18,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "metadata.refresh",
-        Form::Text,
+        Form::Time,
         "\"5s\"",
         "how often the agent looks whether tags or addresses changed, or the instance's end was announced; it costs no API call",
     ),
@@ -140,7 +140,7 @@ pub const KEYS: &[Key] = &[
     ),
     unset(
         "backend.*.lease",
-        Form::Text,
+        Form::Time,
         "\"2h\"",
         "rfc2136: the lease that is asked for with each update (RFC 9664): a server that grants one takes the records back by itself when this host has not \
          refreshed them in time, which the agent does; after `tagalong once` alone they go. Servers that know no leases (BIND 9.18, Knot, PowerDNS, Samba) ignore it. \
@@ -202,7 +202,7 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "discovery.refresh",
-        Form::Text,
+        Form::Time,
         "\"60s\"",
         "how often the agent reads the list again, jittered",
     ),
@@ -238,13 +238,13 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         "resolver.stale",
-        Form::Text,
+        Form::Time,
         "\"10m\"",
         "a server whose zone has been behind its peers' for so long is used after them",
     ),
     key(
         "resolver.probe",
-        Form::Text,
+        Form::Time,
         "\"10s\"",
         "how often the agent asks the servers in use whether they serve; a silent one is out within two of these, or 3 s where that is more",
     ),

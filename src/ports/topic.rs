@@ -70,7 +70,13 @@ impl Topic {
 
 impl fmt::Display for Topic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let page = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/troubleshooting.md");
-        write!(f, "{page}#{}", self.anchor())
+        // That of this version: it has the messages of this version.
+        const PAGE: &str = concat!(
+            env!("CARGO_PKG_REPOSITORY"),
+            "/blob/v",
+            env!("CARGO_PKG_VERSION"),
+            "/docs/troubleshooting.md"
+        );
+        write!(f, "{PAGE}#{}", self.anchor())
     }
 }

@@ -73,7 +73,7 @@ fn overwritten(run_dir: &Path) -> Finding {
     };
     Finding::of(Check::Overwritten, verdict, finding)
         .because(difference)
-        .remedy(["find it by the lines that it writes, and keep it away from resolv.conf (`packaging/hooks` does that for DHCP clients)"])
+        .remedy(["find it by the lines that it writes, and keep it away from resolv.conf (the hooks of our packages do that for DHCP clients)"])
 }
 
 /// An error of the configuration.

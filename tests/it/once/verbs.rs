@@ -389,6 +389,10 @@ fn completions_and_the_manual_page_know_the_verbs() {
         run.prints(&["tagalong", "withdraw", "deadline"]);
     }
     lab.tagalong(&["man"]).expect_code(0).prints(&[".TH tagalong 8", "withdraw"]);
+    for page in [&["man"][..], &["man", "tagalong.toml"]] {
+        let run = lab.tagalong(page).expect_code(0);
+        assert!(!run.stdout.contains('`'), "{run}");
+    }
 }
 
 #[test]
