@@ -31,6 +31,8 @@ mod localstack;
 mod names;
 mod once;
 mod ownership;
+#[path = "../system/manual/pages.rs"]
+mod pages;
 mod peers;
 mod properties;
 mod reap;

@@ -1,12 +1,11 @@
 //! The manual's commands, run as they are written: those of docs/servers/ beside the real server, all others for a host on one that was
 //! booted, page by page.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+pub(crate) mod pages;
 
+use std::{fs, path::Path, process::Command};
+
+use self::pages::blocks;
 use crate::{
     bind::missing,
     lab::{KEY, PRIMARY, can_run, say, until},
@@ -40,6 +39,12 @@ fn each_page_of_a_server_has_a_test() {
         let name = entry.unwrap().file_name();
         assert!(source.contains(&format!("page({name:?});")), "{name:?}");
     }
+}
+
+#[test]
+fn the_page_of_localstack_is_as_it_says() {
+    let Some(told) = run("localstack.py", &[]) else { return };
+    assert!(told.ends_with("localstack/README.md: as it is written\n"), "{told}");
 }
 
 #[cfg(feature = "gssapi")]
@@ -89,6 +94,7 @@ const PAGES: [(Shape, &[&str]); 4] = [
             "README.md",
             "docs/iam.md",
             "docs/security.md",
+            "docs/logs.md",
             "docs/resolver/files.md",
             "docs/respawn.md",
             "docs/install.md",
@@ -139,21 +145,21 @@ fn follow(shape: Shape) -> Option<Machine> {
     machine.boot();
     until("the resolver is set", || machine.uses(PRIMARY));
     machine.ask(&format!(
-        "cp /root/tagalong.deb /root/tagalong_{}_amd64.deb",
+        "test ! -e /root/tagalong.deb || cp /root/tagalong.deb /root/tagalong_{}_amd64.deb",
         env!("CARGO_PKG_VERSION")
     ));
     machine.ask(&format!("cat > /root/tsig.key << 'END OF FILE'\n{KEY}END OF FILE\n"));
     for page in pages {
         for block in blocks(page) {
+            let is_toml = block.language == "toml";
             let file = block.words.iter().find_map(|word| word.strip_prefix("file="));
-            if let Some(file) = file.filter(|file| block.language == "toml" && !file.contains('/'))
-            {
+            if let Some(file) = file.filter(|file| is_toml && !file.contains('/')) {
                 let text = &block.text;
                 machine.ask(&format!("cat > /root/{file} << 'END OF FILE'\n{text}END OF FILE\n"));
             }
         }
         for block in blocks(page) {
-            if block.language == "sh" && block.words.iter().any(|word| word == "host") {
+            if block.is_shell() && block.has("host") {
                 let output = machine.run(&format!("set -e\ncd /root\n{}", block.text));
                 assert!(output.status.success(), "{page}:\n{}\n{output:?}", block.text);
             }
@@ -162,48 +168,12 @@ fn follow(shape: Shape) -> Option<Machine> {
     Some(machine)
 }
 
-struct Block {
-    language: String,
-    words: Vec<String>,
-    text: String,
-}
-
-/// The fenced blocks of a page of the repository.
-fn blocks(page: &str) -> Vec<Block> {
-    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).unwrap();
-    let mut blocks = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let Some(info) = line.strip_prefix("```") else { continue };
-        let mut words = info.split_whitespace().map(str::to_owned);
-        let language = words.next().unwrap_or_default();
-        let inside = lines.by_ref().take_while(|line| !line.starts_with("```"));
-        let text = inside.map(|line| line.to_owned() + "\n").collect();
-        blocks.push(Block { language, words: words.collect(), text });
-    }
-    blocks
-}
-
 /// All pages beside docs/servers/ that have commands for a host, sorted.
 fn pages_for_hosts() -> Vec<String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders: Vec<PathBuf> = vec![root.join("docs")];
-    let mut pages = vec!["README.md".to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let short = path.strip_prefix(root).unwrap().display().to_string();
-            if path.is_dir() && short != "docs/servers" {
-                folders.push(path);
-            } else if Path::new(&short).extension().is_some_and(|it| it == "md") {
-                pages.push(short);
-            }
-        }
-    }
+    let mut pages = pages::pages();
     pages.retain(|page| {
-        let mut commands = blocks(page).into_iter().filter(|block| block.language == "sh");
-        commands.any(|block| block.words.iter().any(|word| word == "host"))
+        let is_for_hosts = blocks(page).iter().any(|block| block.is_shell() && block.has("host"));
+        is_for_hosts && !page.starts_with("docs/servers/")
     });
-    pages.sort();
     pages
 }
