@@ -30,9 +30,32 @@ fn debian_is_named_at_boot_follows_lease_and_servers_keeps_its_name_over_a_reboo
         first_boot(&mut machine);
         follows_the_servers(&machine);
         follows_its_lease(&machine);
+        until("the server that is gone is not asked any more", || !machine.uses(SECOND));
+        is_upgraded(&machine);
         hangs(&machine);
         is_switched_off(&mut machine);
     }
+}
+
+/// A newer package while the agent runs: the new one runs, and neither the resolver nor the name was given up in between.
+fn is_upgraded(machine: &Machine) {
+    let show = |what: &str| {
+        machine.ask(&format!("systemctl show --value --property={what} tagalong")).trim().to_owned()
+    };
+    let (pid, published) = (show("MainPID"), machine.vpc.published(NAME));
+    let file = "stat --format='%i %y' /etc/resolv.conf; cat /etc/resolv.conf";
+    let before = machine.ask(file);
+    machine.upgrade("99.0.0");
+    assert_eq!(show("ActiveState"), "active");
+    assert_ne!(show("MainPID"), pid, "the new one runs");
+    assert_eq!(machine.ask("systemctl is-enabled tagalong").trim(), "enabled");
+    assert_eq!(machine.ask(file), before, "the very file");
+    assert_eq!(machine.vpc.published(NAME), published);
+    // One that its operator has stopped stays so.
+    machine.ask("systemctl stop tagalong");
+    machine.upgrade("99.0.1");
+    assert_eq!(show("ActiveState"), "inactive");
+    machine.ask("systemctl start tagalong");
 }
 
 /// An agent that does nothing any more is ended by systemd's watchdog, and started anew.
@@ -72,6 +95,7 @@ fn amazon_linux_2023_is_named_at_boot_follows_its_lease_keeps_its_name_over_a_re
         let mut machine = Machine::new(Shape::AmazonLinux2023, MORE);
         first_boot(&mut machine);
         follows_its_lease(&machine);
+        is_upgraded(&machine);
         assert_eq!(machine.ask("ls /run/tagalong/hook"), "", "rtnetlink alone");
         // As networkd-dispatcher calls it, where that is installed.
         machine
@@ -199,7 +223,7 @@ fn a_package_that_is_removed_gives_the_resolver_back_as_it_was_found_and_dhclien
     until("the resolver is set", || machine.uses(PRIMARY));
     let found = machine.ask("cat /var/lib/tagalong/resolv.conf.found");
     assert!(found.contains("nameserver 10.66.0.1\n"), "dhclient's: {found}");
-    machine.ask("dpkg --remove tagalong");
+    machine.remove_package();
     assert_eq!(machine.ask("cat /etc/resolv.conf"), found);
     assert!(is_published(&machine, FIRST_ADDRESS), "the host is still there");
     // What dhclient writes from now on stays.

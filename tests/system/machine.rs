@@ -53,7 +53,15 @@ impl Shape {
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("system-roots").join(name)
     }
 
-    /// The packaged user data of such a host, which installs this package. All trees are Debian's, and so is the package.
+    /// What kind of package it takes.
+    pub(crate) fn package(self) -> &'static str {
+        match self {
+            Self::AmazonLinux2023 | Self::NetworkManager | Self::Fedora => "rpm",
+            _ => "deb",
+        }
+    }
+
+    /// The packaged user data of such a host, which installs this package.
     fn user_data(self, package: &Path) -> String {
         let name = match self {
             Self::Debian | Self::Dhcpcd | Self::Openresolv | Self::Resolvconf => "debian-12",
@@ -68,10 +76,9 @@ impl Shape {
         for placeholder in ["\"PACKAGE_URL\"", "\"PACKAGE_SHA256 "] {
             assert_eq!(text.matches(placeholder).count(), 1, "{name}");
         }
-        text.replace("\"PACKAGE_URL\"", &format!("http://{ROUTER}:{PACKAGES}/tagalong.deb"))
+        let name = package.file_name().unwrap().display();
+        text.replace("\"PACKAGE_URL\"", &format!("http://{ROUTER}:{PACKAGES}/{name}"))
             .replace("\"PACKAGE_SHA256 ", &format!("\"{} ", sum.split(' ').next().unwrap()))
-            .replace("tagalong.rpm", "tagalong.deb")
-            .replace("rpm --upgrade --replacepkgs", "dpkg --install")
     }
 
     /// Whether such a host can be booted here; says so if not.
@@ -164,10 +171,11 @@ impl Machine {
         }
         // So that it can be read once the machine is off.
         fs::create_dir_all(dir.path().join("disk/var/log/journal")).unwrap();
-        package::build("deb", env!("CARGO_PKG_VERSION"), &dir.path().join("www/tagalong.deb"));
+        let package = dir.path().join("www/tagalong").with_extension(shape.package());
+        package::build(shape.package(), env!("CARGO_PKG_VERSION"), &package);
         vpc.world.put_parameter("/tagalong/tsig", KEY);
         let config = format!("[aws]\nendpoint = \"http://{}\"\n{more}", vpc.aws);
-        let user_data = shape.user_data(&dir.path().join("www/tagalong.deb"));
+        let user_data = shape.user_data(&package);
         let more = file("/etc/tagalong/config.d/vpc.toml", &config);
         let user_data = insert_after(&user_data, "write_files:\n", &more);
         vpc.world.update_instance(US, |us| us.user_data = Some(user_data));
@@ -267,6 +275,22 @@ impl Machine {
         let output = self.run(script);
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Installs the package of this build's program as if it were `version`.
+    pub(crate) fn upgrade(&self, version: &str) {
+        let kind = self.shape.package();
+        let name = format!("tagalong-{version}.{kind}");
+        package::build(kind, version, &self.dir.path().join("www").join(&name));
+        let install = if kind == "rpm" { "rpm --upgrade" } else { "dpkg --install" };
+        self.ask(&format!(
+            "cd /root && curl --fail --silent --remote-name http://{ROUTER}:{PACKAGES}/{name} && {install} {name}"
+        ));
+    }
+
+    pub(crate) fn remove_package(&self) {
+        let remove = if self.shape.package() == "rpm" { "rpm --erase" } else { "dpkg --remove" };
+        self.ask(&format!("{remove} tagalong"));
     }
 
     /// From systemd's start until it had started all that it starts, by its own count.

@@ -117,7 +117,7 @@ fn check(subject: &Subject) {
     assert!(!log.contains("does not use them"), "each time it was told, the owner did it: {log}");
 
     machine.ask(clear);
-    machine.ask("dpkg --remove tagalong");
+    machine.remove_package();
     until("the resolver is given back", || machine.uses(ROUTER) && !machine.uses(PRIMARY));
     for (command, says) in *given_back {
         let said = machine.ask(command);

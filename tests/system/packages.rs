@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{FIRST_ADDRESS, INTERFACE, KEY, Namespace, PRIMARY, ROUTER, Vpc, say},
+    lab::{Ends, FIRST_ADDRESS, INTERFACE, KEY, Namespace, PRIMARY, ROUTER, Vpc, say, until},
+    manual::pages::blocks,
     package::{self, build},
 };
 
@@ -294,6 +295,75 @@ fn a_package_is_the_same_bytes_with_another_umask_time_zone_and_folder_a_second_
         let [one, other] = [one, other].map(|package| fs::read(package).unwrap());
         assert!(one == other, "the .{kind} differs from build to build");
     }
+}
+
+#[test]
+fn what_the_manual_fetches_from_a_release_is_installed_if_it_is_what_was_released() {
+    let mut seen = 0;
+    for block in blocks("docs/install.md").into_iter().filter(|block| block.has("web")) {
+        let root = if block.text.contains("dnf") { "al2023" } else { "debian" };
+        let Some(tree) = Tree::new(root, "the commands that fetch a release") else { return };
+        let _github = release(&tree);
+        // The trees have no sudo, and of Red Hat's only rpm.
+        let script = format!(
+            "sudo() {{ \"$@\"; }}; dnf() {{ test \"$1 $2\" = 'install --assumeyes'; rpm --upgrade \"$3\"; }}
+             export CURL_CA_BUNDLE=/mnt/certificate; mkdir -p /root/here; cd /root/here\n{}",
+            block.text
+        );
+        let is_there = || tree.run("test -e /usr/bin/tagalong").status.success();
+        let all = fs::read_dir(tree.packages()).unwrap().map(|entry| entry.unwrap().path());
+        let released = all.filter(|path| path.display().to_string().contains("/packages/tagalong"));
+        let released = released.map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>();
+        for (content, path) in &released {
+            fs::write(path, [content.as_slice(), b"x"].concat()).unwrap();
+        }
+        let spoilt = tree.run(&script);
+        assert!(!spoilt.status.success() && !is_there(), "{}: {spoilt:?}", block.place);
+        let told = String::from_utf8_lossy(&spoilt.stderr);
+        assert!(told.contains("computed checksum did NOT match"), "{}: {told}", block.place);
+        for (content, path) in &released {
+            fs::write(path, content).unwrap();
+        }
+        tree.ask(&script);
+        let version = tree.ask("tagalong --version");
+        assert_eq!(version.trim(), concat!("tagalong ", env!("CARGO_PKG_VERSION")));
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
+/// Releases this build's packages and program at a github.com that the tree finds, and whose certificate is in /mnt.
+fn release(tree: &Tree) -> Ends {
+    let (packages, version) = (tree.packages(), env!("CARGO_PKG_VERSION"));
+    build("deb", version, &packages.join(format!("tagalong_{version}_amd64.deb")));
+    build("rpm", version, &packages.join(format!("tagalong-{version}-1.x86_64.rpm")));
+    fs::rename(
+        packages.join("tagalong"),
+        packages.join(format!("tagalong-{version}-x86_64-linux")),
+    )
+    .unwrap();
+    // As packaging/release does.
+    let sums = ["-ec", "cd \"$1\"; sha256sum -- tagalong* > SHA256SUMS", "sh"];
+    assert!(Command::new("sh").args(sums).arg(&packages).status().unwrap().success());
+    let subject = ["-subj", "/CN=github.com", "-addext", "subjectAltName=DNS:github.com"];
+    let (certificate, key) = (packages.join("certificate"), tree.dir.path().join("key"));
+    let mut openssl = Command::new("openssl");
+    openssl.args(["req", "-x509", "-newkey", "rsa:2048", "-noenc", "-days", "1"]).args(subject);
+    openssl.arg("-out").arg(&certificate).arg("-keyout").arg(&key);
+    let output = openssl.output().unwrap_or_else(|error| missing("openssl", &error));
+    assert!(output.status.success(), "{output:?}");
+    let etc = tree.dir.path().join("disk/etc");
+    fs::create_dir_all(&etc).unwrap();
+    fs::write(etc.join("hosts"), format!("127.0.0.1 localhost\n{ROUTER} github.com\n")).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/manual/github.py");
+    let mut command = Command::new("python3");
+    command.arg(script).arg(ROUTER.to_string()).args([&certificate, &key, &packages]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let github = tree.vpc.namespace.inside(|| Ends(command.spawn().unwrap()));
+    let url = "https://github.com/assets/SHA256SUMS";
+    let ask = format!("curl --silent --fail --cacert /mnt/certificate --output /dev/null {url}");
+    until("there is a github.com", || tree.run(&ask).status.success());
+    github
 }
 
 #[test]
