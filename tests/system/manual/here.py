@@ -12,6 +12,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 US, US_AT, METADATA, VPC_RESOLVER = "i-0aaaaaaaaaaaaaaa1", "10.0.1.23", "169.254.169.254", "169.254.169.253"
 CONTROL = "127.0.0.1:8082"
+# What each command printed.
+TOLD = []
 
 
 def alone(prefix):
@@ -108,9 +110,20 @@ def shell(block, before="", after=""):
     bash = ["timeout", "100", "bash", "-euo", "pipefail", "-c", before + block + after]
     done = subprocess.run(bash, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     print(done.stdout, end="", flush=True)
+    TOLD.append(done.stdout)
     if done.returncode:
         sys.exit(f"FAILED with {done.returncode}\n{servers_log()}")
     return done.stdout
+
+
+def tells_no_secret(files):
+    """Fails if what was told or kept here holds the secret of a key that one of these texts has."""
+    secrets = {it for text in files for it in re.findall(r"""secret:? ["']?([A-Za-z0-9+/=]{20,})""", text)}
+    kept = [file for folder in ("/var/lib/tagalong", "/run/tagalong") for file in pathlib.Path(folder).rglob("*") if file.is_file()]
+    for text in (*TOLD, *(file.read_text(errors="replace") for file in kept)):
+        if any(it in text for it in secrets):
+            sys.exit(f"FAILED: this holds a secret:\n{text}")
+    return len(secrets)
 
 
 def until(command):

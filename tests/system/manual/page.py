@@ -18,7 +18,7 @@ import urllib.request
 
 sys.dont_write_bytecode = True
 from here import (CONTROL, ROOT, US, US_AT, VPC_RESOLVER, account, alone, blocks_of, expect, files_of, host, instance, machine, overlay, run,
-                  shell, spawn, until, write)
+                  shell, spawn, tells_no_secret, until, write)
 
 GONE, ACCOUNT = "i-0bbbbbbbbbbbbbbb2", "123456789012"
 PRIMARY, SECONDARY = "10.0.0.2", "10.0.1.2"
@@ -55,6 +55,7 @@ def main():
         expect(server.answers("web-2.corp.internal", "A"), [])
     shell("tagalong withdraw")
     expect(server.answers("web-1.corp.internal", "A"), [])
+    expect(tells_no_secret(server.files.values()), server.secrets)
     print(f"{page}: as it is written")
 
 
@@ -62,6 +63,7 @@ class Both:
     """A server's page, and what it takes to run it and its secondary on one machine."""
 
     has_secondary = reaps = True
+    secrets = 1
     zones, sandbox = [], []
 
     def __init__(self, work, text):
@@ -160,6 +162,7 @@ class PowerDns(Both):
 
 class Samba(Both):
     has_secondary = reaps = False
+    secrets = 0
 
     def prepare(self):
         for folder in ("/var/lib/samba", "/var/log/samba", "/var/cache/samba"):
@@ -180,6 +183,7 @@ class Route53(Both):
     """The zones are there from the start, with the id that the page has; the VPC's resolver knows of them, and of no record."""
 
     has_secondary = False
+    secrets = 0
     zones = [{"id": id, "name": f"{name}.", "vpcs": [{"region": "us-east-1", "id": "vpc-0123456789abcdef0"}]}
              for id, name in (("Z0123456789", "corp.internal"), ("Z9876543210", "0.10.in-addr.arpa"))]
     sandbox = ["--dns", f"{VPC_RESOLVER}:53=replica", "--zone", "corp.internal"]
