@@ -107,6 +107,17 @@ fn amazon_linux_2023_is_named_at_boot_follows_its_lease_keeps_its_name_over_a_re
 }
 
 #[test]
+fn debians_images_for_ec2_are_named_at_boot_and_follow_the_servers() {
+    for shape in [Shape::Debian12, Shape::Debian13] {
+        if shape.can_boot("a host like Debian's images for EC2") {
+            let mut machine = Machine::new(shape, MORE);
+            first_boot(&mut machine);
+            follows_the_servers(&machine);
+        }
+    }
+}
+
+#[test]
 fn a_host_of_network_manager_that_leaves_resolv_conf_alone_follows_servers_and_a_lease_that_no_dispatcher_reports()
  {
     if Shape::NetworkManager.can_boot("a host of NetworkManager") {

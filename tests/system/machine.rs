@@ -22,6 +22,10 @@ use crate::{
 pub(crate) enum Shape {
     /// Debian: ifupdown, the ISC client, a plain resolv.conf.
     Debian,
+    /// Debian 12 as its image for EC2 is: systemd-networkd, and the file of systemd-resolved's servers.
+    Debian12,
+    /// Debian 13 as its image for EC2 is: systemd-networkd, and systemd-resolved's stub.
+    Debian13,
     /// Amazon Linux 2023: systemd-networkd and systemd-resolved.
     AmazonLinux2023,
     /// Red Hat: NetworkManager.
@@ -42,10 +46,10 @@ impl Shape {
     fn root(self) -> PathBuf {
         let name = match self {
             Self::Debian => "debian",
-            Self::AmazonLinux2023 => "al2023",
+            Self::AmazonLinux2023 | Self::Debian12 => "al2023",
             Self::NetworkManager => "network-manager",
             Self::Dhcpcd => "dhcpcd",
-            Self::Ubuntu => "ubuntu",
+            Self::Ubuntu | Self::Debian13 => "ubuntu",
             Self::Fedora => "fedora",
             Self::Openresolv => "openresolv",
             Self::Resolvconf => "resolvconf",
@@ -64,7 +68,10 @@ impl Shape {
     /// The packaged user data of such a host, which installs this package.
     fn user_data(self, package: &Path) -> String {
         let name = match self {
-            Self::Debian | Self::Dhcpcd | Self::Openresolv | Self::Resolvconf => "debian-12",
+            Self::Debian | Self::Debian12 | Self::Dhcpcd | Self::Openresolv | Self::Resolvconf => {
+                "debian-12"
+            }
+            Self::Debian13 => "debian-13",
             Self::AmazonLinux2023 => "amazon-linux-2023",
             Self::Ubuntu => "ubuntu-24.04",
             Self::NetworkManager | Self::Fedora => "rhel-9",
@@ -163,6 +170,15 @@ impl Machine {
     /// A machine that has never been booted. Its user data are the packaged ones, with the package to install, the key, and `more`
     /// of the configuration.
     pub(crate) fn new(shape: Shape, more: &str) -> Self {
+        Self::with(shape, more, |package| shape.user_data(package))
+    }
+
+    /// A machine without tagalong, whose user data only say where AWS is.
+    pub(crate) fn bare(shape: Shape) -> Self {
+        Self::with(shape, "", |_| "#cloud-config\nwrite_files:\n".to_owned())
+    }
+
+    fn with(shape: Shape, more: &str, user_data: impl Fn(&Path) -> String) -> Self {
         let network = Namespace::new("machine");
         let vpc = Vpc::new(&network);
         let dir = tempfile::tempdir().unwrap();
@@ -175,7 +191,7 @@ impl Machine {
         package::build(shape.package(), env!("CARGO_PKG_VERSION"), &package);
         vpc.world.put_parameter("/tagalong/tsig", KEY);
         let config = format!("[aws]\nendpoint = \"http://{}\"\n{more}", vpc.aws);
-        let user_data = shape.user_data(&package);
+        let user_data = user_data(&package);
         let more = file("/etc/tagalong/config.d/vpc.toml", &config);
         let user_data = insert_after(&user_data, "write_files:\n", &more);
         vpc.world.update_instance(US, |us| us.user_data = Some(user_data));
@@ -275,6 +291,13 @@ impl Machine {
         let output = self.run(script);
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Fetches the package of this build's program.
+    pub(crate) fn fetch_package(&self, to: &str) {
+        let kind = self.shape.package();
+        let url = format!("http://{ROUTER}:{PACKAGES}/tagalong.{kind}");
+        self.ask(&format!("curl --fail --silent --output {to} {url}"));
     }
 
     /// Installs the package of this build's program as if it were `version`.

@@ -8,7 +8,7 @@ use std::{fs, path::Path, process::Command};
 use self::pages::blocks;
 use crate::{
     bind::missing,
-    lab::{KEY, PRIMARY, can_run, say, until},
+    lab::{FIRST_ADDRESS, KEY, NAME, PRIMARY, can_run, say, until},
     machine::{Machine, Shape},
 };
 
@@ -117,6 +117,34 @@ fn what_the_pages_say_works_on_debian_to_the_end() {
     let Some(machine) = follow(Shape::Debian) else { return };
     let left = "ls /usr/bin/tagalong /etc/systemd/system/multi-user.target.wants/tagalong.service";
     assert!(!machine.run(left).status.success(), "the last page removes it");
+}
+
+#[test]
+fn readmes_three_commands_bring_the_agent_to_a_host_that_has_none() {
+    if !Shape::Debian12.can_boot("README's three commands") {
+        return;
+    }
+    let mut machine = Machine::bare(Shape::Debian12);
+    machine.vpc.list(PRIMARY);
+    machine.boot();
+    assert!(!machine.run("command -v tagalong").status.success());
+    let version = env!("CARGO_PKG_VERSION");
+    machine.fetch_package(&format!("/root/tagalong_{version}_amd64.deb"));
+    let readme = blocks("README.md");
+    let config = readme.iter().find(|block| block.has("file=config.toml")).unwrap();
+    // Its addresses are of another VPC.
+    let ours = config.text.replace("\"10.0.0.2\", \"10.0.1.2\"", &format!("\"{PRIMARY}\""));
+    assert_ne!(ours, config.text);
+    for (name, text) in [("config.toml", ours.as_str()), ("tsig.key", KEY)] {
+        machine.ask(&format!("cat > /root/{name} << 'END OF FILE'\n{text}END OF FILE\n"));
+    }
+    for block in readme.iter().filter(|block| block.has("host")) {
+        machine.ask(&format!("set -e\ncd /root\n{}", block.text));
+    }
+    until("the name is published", || machine.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]);
+    until("the resolver is set", || machine.uses(PRIMARY));
+    assert_eq!(machine.ask("systemctl is-enabled tagalong").trim(), "enabled");
+    assert_eq!(machine.ask("stat --format=%a /etc/tagalong/tsig.key").trim(), "600");
 }
 
 #[test]

@@ -298,6 +298,23 @@ fn a_package_is_the_same_bytes_with_another_umask_time_zone_and_folder_a_second_
 }
 
 #[test]
+fn there_is_no_package_without_the_licences_of_what_is_in_it() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("cargo"), "#!/bin/sh\nexit 1\n").unwrap();
+    let mut chmod = Command::new("chmod");
+    assert!(chmod.arg("755").arg(dir.path().join("cargo")).status().unwrap().success());
+    for kind in ["deb", "rpm"] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("packaging/{kind}/build"));
+        let package = dir.path().join(kind);
+        let mut command = Command::new(script);
+        command.arg(env!("CARGO_BIN_EXE_tagalong")).arg(&package);
+        let path = std::env::var("PATH").unwrap();
+        command.env("PATH", format!("{}:{path}", dir.path().display())).envs(package::SETTINGS);
+        assert!(!command.output().unwrap().status.success() && !package.exists(), "{kind}");
+    }
+}
+
+#[test]
 fn what_the_manual_fetches_from_a_release_is_installed_if_it_is_what_was_released() {
     let mut seen = 0;
     for block in blocks("docs/install.md").into_iter().filter(|block| block.has("web")) {
@@ -358,6 +375,7 @@ fn release(tree: &Tree) -> Ends {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/manual/github.py");
     let mut command = Command::new("python3");
     command.arg(script).arg(ROUTER.to_string()).args([&certificate, &key, &packages]);
+    command.arg(format!("v{version}"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let github = tree.vpc.namespace.inside(|| Ends(command.spawn().unwrap()));
     let url = "https://github.com/assets/SHA256SUMS";

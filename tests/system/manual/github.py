@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""github.com as far as releases go: github.py ADDRESS CERTIFICATE KEY DIRECTORY, whose files are all that has been released.
+"""github.com as far as releases go: github.py ADDRESS CERTIFICATE KEY DIRECTORY TAG, of whose release the directory's files are all.
 
 As there, a file's address leads to another address, which has it.
 """
@@ -9,8 +9,8 @@ import sys
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-ADDRESS, CERTIFICATE, KEY, DIRECTORY = sys.argv[1:]
-RELEASES = "/tagalong-dns/tagalong/releases/download/"
+ADDRESS, CERTIFICATE, KEY, DIRECTORY, TAG = sys.argv[1:]
+RELEASE = f"/tagalong-dns/tagalong/releases/download/{TAG}/"
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -19,8 +19,8 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         path = urlsplit(self.path).path
-        if path.startswith(RELEASES):
-            _tag, name = path.removeprefix(RELEASES).split("/")
+        if path.startswith(RELEASE):
+            name = path.removeprefix(RELEASE)
             self.send_response(302)
             self.send_header("Location", f"https://github.com/assets/{name}?token=x")
             self.send_header("Content-Length", "0")
