@@ -854,7 +854,8 @@ for name in ("agent-role", "private-zone", "dns-servers", "demo"):
     print(f"{name}: the same parameters and defaults; Terraform's own: {sorted(ours.keys() - {snake(key) for key in text})}")
 
 for file in sorted(it for it in (HERE / "infra").rglob("*") if it.suffix in (".yaml", ".tf", ".tftpl")):
-    assert "allow-update-forwarding" not in file.read_text(), f"{file}: docs/servers/bind.md advises against it"
+    for against in ("allow-update-forwarding", "zonesub"):
+        assert against not in file.read_text(), f"{file}: docs/servers/bind.md advises against {against}"
 
 if TERRAFORM:
     run = subprocess.run(["terraform", "fmt", "-check", "-recursive", "-diff", TF], text=True, capture_output=True,
