@@ -217,7 +217,7 @@ impl Registration<'_> {
             match applied {
                 Ok(granted) => {
                     kept.push(Kept::of(self.backend.keeping(), granted));
-                    tracing::info!(backend = self.name, zone = %change.zone, swaps = change.swaps.len(), "published");
+                    tracing::debug!(backend = self.name, zone = %change.zone, swaps = change.swaps.len(), "published");
                     outcome.done.extend(change.swaps.iter().cloned());
                     done.changes.push(change);
                 }

@@ -41,11 +41,19 @@ impl Standing {
     }
 }
 
-/// The text without its numbers: ages and times change with each telling.
+/// The text without its numbers, since ages and times change with each telling, and without what of the metadata was asked for: any of
+/// them may be the first that fails.
 fn stem(text: &str) -> String {
     let is_number = |word: &str| word.chars().all(|c| c.is_ascii_digit());
+    let is_asked = |word: &str| {
+        word.starts_with('/') && (word.contains("/meta-data/") || word.contains("/dynamic/"))
+    };
     text.split(' ')
-        .map(|word| if is_number(word) { "0" } else { word })
+        .map(|word| match word {
+            number if is_number(number) => "0",
+            asked if is_asked(asked) => "/",
+            word => word,
+        })
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -67,6 +75,15 @@ mod tests {
         assert_eq!(standing.now("b", texts(&[silent])).begun, [silent], "each part for itself");
         let news = standing.now("a", texts(&["other"]));
         assert_eq!((news.begun, news.over), (texts(&["other"]), texts(&[silent])));
+    }
+
+    #[test]
+    fn an_outage_of_the_metadata_is_one_whatever_is_asked_for_first() {
+        let mut standing = Standing::default();
+        let of = |path: &str| texts(&[&format!("metadata answered 500 for /2021-07-15/{path}")]);
+        let _ = standing.now("a", of("meta-data/network/interfaces/macs/"));
+        assert_eq!(standing.now("a", of("dynamic/instance-identity/document")), News::default());
+        assert_eq!(standing.now("a", []).over.len(), 1);
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn failed(check: Check, verdict: Verdict, failure: &Failure) -> Finding {
 fn remedy(check: Check) -> &'static str {
     match check {
         Check::Configuration => {
-            "`tagalong config show` says what is in force and where it comes from"
+            "`tagalong config check` says what is wrong and where; an agent that runs keeps what it has"
         }
         Check::KeyFile => "write it as `tsig-keygen` does, for root alone to read",
         Check::State => "see that root can read and write it, and that its disk is not full",

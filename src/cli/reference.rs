@@ -261,7 +261,7 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "/var/lib/tagalong/resolv.conf.found",
-        "the file that was found before tagalong first wrote it, which `tagalong restore` gives back",
+        "resolv.conf as it was found in this boot before tagalong wrote it, where it is a plain file: what `tagalong restore` gives back",
     ),
     ("/run/tagalong/hook", "where hooks of DHCP clients report leases"),
     ("/run/tagalong/metrics/tagalong.prom", "metrics for node_exporter's textfile collector"),

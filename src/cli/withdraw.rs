@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, limit: Duration, started: Instant) -> Code {
     carry_out(args, limit, started, async move |host, deadline| {
         let mut report = withdraw(host, None, deadline).await;
         if matches!(is_locked(&agent), Ok(Some(true))) {
-            let text = "the agent runs, and publishes them again: `systemctl stop tagalong` first";
+            let text = "the agent runs, and publishes them again when something changes, or within six hours: `systemctl stop tagalong` first";
             report.notices.push(text.to_owned());
         }
         report

@@ -20,7 +20,10 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use tokio::{sync::Mutex, time::Instant};
 
-use self::{resolver::Listing, telling::LOOK};
+use self::{
+    resolver::Listing,
+    telling::{LOOK, in_full},
+};
 use super::{
     args::Args,
     known::Known,
@@ -264,7 +267,7 @@ impl<'a> Worker<'a> {
         }
         self.blind.set(facts.is_err());
         let was_failing = self.is_failing(LOOK);
-        let failure = facts.err().or(ending.err()).map(|error| Failure::of(&error).to_string());
+        let failure = facts.err().or(ending.err()).map(|error| in_full(&Failure::of(&error)));
         let is_failing = failure.is_some();
         self.say_conditions(LOOK, failure);
         if is_failing || was_failing {

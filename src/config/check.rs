@@ -75,7 +75,7 @@ impl Check<'_> {
             resolver: Resolver {
                 manager: self.one_of("resolver.manager", MANAGERS).unwrap_or(Manager::Auto),
                 policy: ResolverPolicy {
-                    search: self.words("resolver.search", words::resolv_conf_word),
+                    search: self.words("resolver.search", words::domain),
                     options: self.words("resolver.options", words::option),
                     sortlist: None,
                 },
@@ -343,6 +343,7 @@ impl Check<'_> {
         let bare = || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
         let server =
             text.parse().ok().or_else(|| bare().map(|address| SocketAddr::new(address, 53)));
+        let server = server.filter(|server| server.port() != 0);
         if server.is_none() {
             self.error(path, format!("`{text}` is no address such as 10.0.0.2, 10.0.0.2:5353, 2001:db8::2 or [2001:db8::2]:5353"));
         }

@@ -1,5 +1,7 @@
 //! Which words may stand in lists of the configuration; what is wrong with the others is said as the end of a sentence.
 
+use std::net::IpAddr;
+
 use crate::core::name::Name;
 
 /// A word of resolv.conf(5).
@@ -9,6 +11,15 @@ pub(super) fn resolv_conf_word(word: &str) -> Result<(), String> {
         return Err("is not one word of resolv.conf".to_owned());
     }
     Ok(())
+}
+
+/// A domain to search.
+pub(super) fn domain(word: &str) -> Result<(), String> {
+    resolv_conf_word(word)?;
+    match word.parse::<Name>() {
+        Ok(_) if word.parse::<IpAddr>().is_err() => Ok(()),
+        _ => Err("is no domain such as corp.internal".to_owned()),
+    }
 }
 
 /// An option of resolv.conf(5): the resolver passes over one that it does not know without a word.
@@ -95,6 +106,11 @@ mod tests {
             option,
             &["timeout:1", "attempts:2", "ndots:0", "edns0", "trust-ad", "rotate"],
             &["", "timout:1", "timeout", "timeout:", "timeout:x", "edns0:1", "edns0 rotate"],
+        );
+        check(
+            domain,
+            &["corp.internal", "corp.internal.", ".", "_x.corp"],
+            &["", "corp..internal", "..", "10.0.0.2", "a b"],
         );
         check(region, &["eu-west-1", "us-gov-east-1"], &["", "us east 1", "Europe", "eu-west-1a!"]);
         check(vpc, &["vpc-other", "vpc-0123456789abcdef0"], &["", "vpc-", "not a vpc", "i-1"]);

@@ -12,6 +12,7 @@ pub mod v1;
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
     sync::{
         Mutex, PoisonError,
@@ -165,7 +166,9 @@ impl Store for StateFile {
         if self.access == Access::ReadOnly {
             return Err(self.error("write")(io::ErrorKind::ReadOnlyFilesystem.into()));
         }
-        fs::create_dir_all(self.directory()).map_err(self.error("make the directory of"))?;
+        let mut private = fs::DirBuilder::new();
+        let private = private.recursive(true).mode(0o700);
+        private.create(self.directory()).map_err(self.error("make the directory of"))?;
         let turn = self.lock()?;
         let mut ledger = turn.load()?;
         if change(&mut ledger) {

@@ -22,7 +22,8 @@ pub enum Format {
 
 /// Installs the log; without `RUST_LOG` it holds what `level` says of ours, and warnings of the crates that we use.
 pub fn install(level: &str, format: Format) {
-    let ours = format!("warn,tagalong={level}");
+    // What becomes of a call is ours to tell; the SDK's HTTP client asks to be told of errors.
+    let ours = format!("warn,aws_smithy_http_client=error,tagalong={level}");
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(ours));
     let is_journal = journal::is_stderr();
     let ansi = std::env::var_os("NO_COLOR").is_none()

@@ -844,15 +844,20 @@ fn the_log_is_json_where_it_is_asked_for_and_has_the_journals_priorities_where_t
     let home = Home::new();
     let agent = home.start_with(&[("TAGALONG_LOG_FORMAT", "json")]);
     until("the name is published", || home.published() == ["10.0.1.23"]);
-    until("it is said", || agent.log().contains("\"message\":\"published\""));
+    until("it is said", || agent.log().contains("\"message\":\"resolver set\""));
     let log = agent.log();
     agent.stop();
     let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let lines = lines.collect::<Vec<_>>();
-    let published = lines.iter().find(|line| line["message"] == "published").unwrap();
-    assert_eq!(published["level"], "INFO");
-    assert_eq!(published["backend"], "internal");
-    assert!(published["timestamp"].is_string(), "{published}");
+    let set = lines.iter().find(|line| line["message"] == "resolver set").unwrap();
+    assert_eq!(set["level"], "INFO");
+    assert!(set["because"].as_str().is_some_and(|why| why.contains("answered in")), "{set}");
+    assert!(set["timestamp"].is_string(), "{set}");
+    // One line of each decision.
+    for what in ["resolver", "published"] {
+        let of_it = |line: &&serde_json::Value| line["message"].as_str().unwrap().contains(what);
+        assert_eq!(lines.iter().filter(of_it).count(), 1, "{log}");
+    }
 
     // As systemd says which file the journal reads.
     let path = home.lab.path("agent.log");

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     Worker,
-    telling::{GUARD, RESOLVE},
+    telling::{GUARD, RESOLVE, in_full},
 };
 use crate::{
     agent::{
@@ -101,7 +101,7 @@ impl Worker<'_> {
         *self.left_out.borrow_mut() = addresses(&resolved.ranking.left_out);
         if matches!(resolved.action, Action::Written { .. }) {
             self.silent.borrow_mut().clear();
-            tracing::info!(owner = resolved.owner, "{}", resolved.summary());
+            tracing::debug!(owner = resolved.owner, "{}", resolved.summary());
         }
         let is_good = resolved.failures.is_empty() && (is_listed || listing == Listing::Last);
         self.report.borrow_mut().resolved = Some(resolved.clone());
@@ -138,7 +138,7 @@ impl Worker<'_> {
                 Err(error) => {
                     // Asked for again with the next list.
                     self.given_back.set(false);
-                    self.say_conditions("give back", [Failure::of(&error).to_string()]);
+                    self.say_conditions("give back", [in_full(&Failure::of(&error))]);
                 }
             }
         }
@@ -186,7 +186,7 @@ impl Worker<'_> {
             Ok(None) => return Performed::with(Outcome::Done),
             Err(failure) => {
                 // Somebody else owns the resolver now: that is no overwriting, and not ours to undo.
-                self.say_conditions(GUARD, [failure.to_string()]);
+                self.say_conditions(GUARD, [in_full(&failure)]);
                 return Performed::with(Outcome::Done);
             }
         };

@@ -5,7 +5,7 @@ use crate::{
     agent::{daemon::Performed, registration::Registered, report::Report, resolution::Resolved},
     cli::{pass::leave, wiring::Host},
     core::job::Outcome,
-    ports::topic::Topic,
+    ports::{Failure, topic::Topic},
 };
 
 impl Worker<'_> {
@@ -63,10 +63,7 @@ impl Worker<'_> {
             let hint = blocked.by.hint();
             format!("{} is left alone: {}; {hint}; see {}", blocked.name, blocked.by, Topic::Names)
         });
-        let failures = report.failures().map(|failure| {
-            let hints = failure.hints.iter().map(|hint| format!("; {hint}"));
-            format!("{failure}{}; see {}", hints.collect::<String>(), failure.topic)
-        });
+        let failures = report.failures().map(in_full);
         self.say_conditions(
             part,
             blocked.chain(failures).chain(report.notices()).collect::<Vec<_>>(),
@@ -87,6 +84,12 @@ impl Worker<'_> {
         news.begun.iter().for_each(|text| tracing::warn!("{text}"));
         news.over.iter().for_each(|text| tracing::info!("over: {text}"));
     }
+}
+
+/// A failure with what to do, and where the manual says more.
+pub(super) fn in_full(failure: &Failure) -> String {
+    let hints = failure.hints.iter().map(|hint| format!("; {hint}"));
+    format!("{failure}{}; see {}", hints.collect::<String>(), failure.topic)
 }
 
 /// What is in the way of the metadata.

@@ -382,6 +382,16 @@ fn wrong_usage_is_exit_64_and_help_is_exit_0() {
 }
 
 #[test]
+fn what_a_pass_remembers_is_for_its_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let whole = whole();
+    whole.lab.once();
+    let mode =
+        |path: &str| std::fs::metadata(whole.lab.path(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode("state"), mode("state/state.json")), (0o700, 0o600));
+}
+
+#[test]
 fn completions_and_the_manual_page_know_the_verbs() {
     let lab = Lab::new();
     for shell in ["bash", "zsh", "fish"] {
