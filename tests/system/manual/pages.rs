@@ -33,7 +33,13 @@ pub(crate) fn root() -> &'static Path {
 
 /// README, the manual, and what else is read on the way: sorted, as paths below the repository.
 pub(crate) fn pages() -> Vec<String> {
-    let beside = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "localstack/README.md"];
+    let beside = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "localstack/README.md",
+        "infra/README.md",
+    ];
     let mut pages = beside.map(str::to_owned).to_vec();
     let mut folders: Vec<PathBuf> = vec![root().join("docs")];
     while let Some(folder) = folders.pop() {
