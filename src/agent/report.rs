@@ -80,10 +80,13 @@ impl Report {
     /// Everything that the operator should know, of all parts.
     pub fn notices(&self) -> impl Iterator<Item = String> {
         let resolved = self.resolved.iter().flat_map(|part| part.notices.clone());
-        let skipped = self
-            .registered
-            .iter()
-            .flat_map(|part| part.skipped.iter().map(|(_, reason)| reason.to_string()));
+        let skipped =
+            self.registered.iter().flat_map(|part| part.skipped.iter()).map(|(name, reason)| {
+                match reason {
+                    Reason::Awaits(_) => format!("{name} is left out: {reason}"),
+                    _ => reason.to_string(),
+                }
+            });
         let unreached = self.registered.iter().flat_map(|part| {
             part.unreached.iter().map(|name| {
                 format!("{name} is still to be taken back: the backend does not reach its zone now")

@@ -12,7 +12,7 @@ use super::{
     USE_DUALSTACK, USE_FIPS,
     choices::{CONFLICTS, FALLBACKS, MANAGERS, OCCASIONS},
     duration, schema,
-    settings::{ConfigError, Origin, Setting, Settings, Value},
+    settings::{ConfigError, Origin, Settings, Value},
     words,
 };
 use crate::core::{
@@ -34,14 +34,6 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     fn config(&mut self) -> Config {
-        if let Some(Setting { value: Value::Number(version), .. }) = self.settings.get("version")
-            && *version != 1
-        {
-            self.error(
-                "version",
-                format!("`version = {version}` is not known; this program reads version 1"),
-            );
-        }
         let backends: BTreeMap<_, _> = self
             .settings
             .backends()

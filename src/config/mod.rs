@@ -254,9 +254,9 @@ pub fn read(
                 Ok(text) => {
                     let read = settings.read(file, &text);
                     // In a file that is no TOML nothing is missing.
-                    let is_toml = text.parse::<toml::Table>().is_ok();
+                    let table = text.parse::<toml::Table>();
                     errors.extend(read.err().into_iter().flatten());
-                    if index == 0 && is_toml && settings.get("version").is_none() {
+                    if index == 0 && table.is_ok_and(|table| !table.contains_key("version")) {
                         let what =
                             "`version` is missing; write `version = 1` at the top".to_owned();
                         errors.push(ConfigError { origin: at_start(), what });

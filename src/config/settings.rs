@@ -179,6 +179,13 @@ impl Settings {
             }
         }
         let mut errors = reader.errors;
+        // What else is wrong with a file for another program is no error of that file.
+        if let Some(Setting { value: Value::Number(version), origin }) = self.values.get("version")
+            && *version != 1
+        {
+            let what = format!("`version = {version}` is not known; this program reads version 1");
+            return Err(vec![ConfigError { origin: origin.clone(), what }]);
+        }
         errors.sort_by_key(|error| match error.origin {
             Origin::File { line, column, .. } => (line, column),
             Origin::Tag(_) | Origin::Environment(_) | Origin::Default => (0, 0),
@@ -400,6 +407,10 @@ mod tests {
             &[
                 "c.toml:3:1: no such key `discovery.tags`; here may stand `tag`, `value`, `draining`, `vpcs`, `regions`, `refresh`, `port`",
             ],
+        );
+        check(
+            "version = 2\nnew = 1",
+            &["c.toml:1:1: `version = 2` is not known; this program reads version 1"],
         );
         check("version = \"1\"", &["c.toml:1:11: `version` is not a whole number, such as 1"]);
         check(

@@ -293,10 +293,9 @@ impl Machine {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Fetches the package of this build's program.
-    pub(crate) fn fetch_package(&self, to: &str) {
-        let kind = self.shape.package();
-        let url = format!("http://{ROUTER}:{PACKAGES}/tagalong.{kind}");
+    /// Fetches `tagalong.deb`, `tagalong.rpm` or the bare `tagalong` of this build.
+    pub(crate) fn fetch(&self, what: &str, to: &str) {
+        let url = format!("http://{ROUTER}:{PACKAGES}/{what}");
         self.ask(&format!("curl --fail --silent --output {to} {url}"));
     }
 

@@ -5,7 +5,7 @@ pub(crate) mod pages;
 
 use std::{fs, path::Path, process::Command};
 
-use self::pages::blocks;
+use self::pages::{blocks, root};
 use crate::{
     bind::missing,
     lab::{FIRST_ADDRESS, KEY, NAME, PRIMARY, can_run, say, until},
@@ -121,30 +121,63 @@ fn what_the_pages_say_works_on_debian_to_the_end() {
 
 #[test]
 fn readmes_three_commands_bring_the_agent_to_a_host_that_has_none() {
-    if !Shape::Debian12.can_boot("README's three commands") {
-        return;
-    }
-    let mut machine = Machine::bare(Shape::Debian12);
-    machine.vpc.list(PRIMARY);
-    machine.boot();
-    assert!(!machine.run("command -v tagalong").status.success());
+    let Some(machine) = bare(Shape::Debian12, "README's three commands") else { return };
     let version = env!("CARGO_PKG_VERSION");
-    machine.fetch_package(&format!("/root/tagalong_{version}_amd64.deb"));
+    machine.fetch("tagalong.deb", &format!("/root/tagalong_{version}_amd64.deb"));
+    for block in blocks("README.md").iter().filter(|block| block.has("host")) {
+        machine.ask(&format!("set -e\ncd /root\n{}", block.text));
+    }
+    is_at_work(&machine);
+    assert_eq!(machine.ask("stat --format=%a /etc/tagalong/tsig.key").trim(), "600");
+}
+
+#[test]
+fn the_bare_program_and_a_clone_do_too() {
+    let Some(machine) = bare(Shape::Debian, "the bare program") else { return };
+    machine.fetch("tagalong", "/usr/bin/tagalong");
+    machine.ask("chmod 755 /usr/bin/tagalong");
+    for block in blocks("docs/install.md").iter().filter(|block| block.has("bare")) {
+        machine.ask(&format!("set -e\ncd /root\n{}", block.text));
+    }
+    machine.ask("cd /root && install -D --mode=600 --target-directory=/etc/tagalong config.toml tsig.key && systemctl enable --now tagalong");
+    is_at_work(&machine);
+    machine.vpc.move_host(std::net::Ipv4Addr::new(10, 66, 0, 150));
+    until("the hook reports the lease", || {
+        machine.ask("cat /run/tagalong/hook/* 2>/dev/null || :").contains("10.66.0.150")
+    });
+}
+
+/// A host without tagalong, which has README's configuration, a key and a clone's packaging in /root.
+fn bare(shape: Shape, test: &str) -> Option<Machine> {
+    if !shape.can_boot(test) {
+        return None;
+    }
+    let mut machine = Machine::bare(shape);
+    for folder in ["hooks", "systemd"] {
+        for entry in fs::read_dir(root().join("packaging").join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let short = path.strip_prefix(root()).unwrap().display().to_string();
+            machine.put(&format!("/root/{short}"), &fs::read_to_string(&path).unwrap());
+        }
+    }
     let readme = blocks("README.md");
     let config = readme.iter().find(|block| block.has("file=config.toml")).unwrap();
     // Its addresses are of another VPC.
     let ours = config.text.replace("\"10.0.0.2\", \"10.0.1.2\"", &format!("\"{PRIMARY}\""));
     assert_ne!(ours, config.text);
-    for (name, text) in [("config.toml", ours.as_str()), ("tsig.key", KEY)] {
-        machine.ask(&format!("cat > /root/{name} << 'END OF FILE'\n{text}END OF FILE\n"));
-    }
-    for block in readme.iter().filter(|block| block.has("host")) {
-        machine.ask(&format!("set -e\ncd /root\n{}", block.text));
-    }
-    until("the name is published", || machine.vpc.published(NAME) == [FIRST_ADDRESS.to_string()]);
+    machine.put("/root/config.toml", &ours);
+    machine.put("/root/tsig.key", KEY);
+    machine.vpc.list(PRIMARY);
+    machine.boot();
+    assert!(!machine.run("command -v tagalong").status.success());
+    Some(machine)
+}
+
+fn is_at_work(machine: &Machine) {
+    let is_published = || machine.vpc.published(NAME) == [FIRST_ADDRESS.to_string()];
+    until("the name is published", is_published);
     until("the resolver is set", || machine.uses(PRIMARY));
     assert_eq!(machine.ask("systemctl is-enabled tagalong").trim(), "enabled");
-    assert_eq!(machine.ask("stat --format=%a /etc/tagalong/tsig.key").trim(), "600");
 }
 
 #[test]
@@ -187,7 +220,7 @@ fn follow(shape: Shape) -> Option<Machine> {
             }
         }
         for block in blocks(page) {
-            if block.is_shell() && block.has("host") {
+            if block.is_shell() && block.has("host") && !block.has("bare") {
                 let output = machine.run(&format!("set -e\ncd /root\n{}", block.text));
                 assert!(output.status.success(), "{page}:\n{}\n{output:?}", block.text);
             }
