@@ -182,6 +182,7 @@ impl Settings {
         // What else is wrong with a file for another program is no error of that file.
         if let Some(Setting { value: Value::Number(version), origin }) = self.values.get("version")
             && *version != 1
+            && matches!(origin, Origin::File { path: of, .. } if of == path)
         {
             let what = format!("`version = {version}` is not known; this program reads version 1");
             return Err(vec![ConfigError { origin: origin.clone(), what }]);
@@ -412,6 +413,10 @@ mod tests {
             "version = 2\nnew = 1",
             &["c.toml:1:1: `version = 2` is not known; this program reads version 1"],
         );
+        let mut settings = Settings::default();
+        settings.read(Path::new("c.toml"), "version = 2").unwrap_err();
+        let beside = settings.read(Path::new("d.toml"), "new = 1").unwrap_err();
+        assert!(beside.iter().all(|error| error.to_string().starts_with("d.toml:1:1: no such")));
         check("version = \"1\"", &["c.toml:1:11: `version` is not a whole number, such as 1"]);
         check(
             "[record]\nname = \"x\"",

@@ -34,6 +34,12 @@ fn index(server: std::net::SocketAddr, zone: &str) -> Vec<String> {
     entries
 }
 
+fn named_that_gives_nothing(key: &str) -> Named {
+    let mut zones = fleet();
+    zones.iter_mut().for_each(|zone| "none".clone_into(&mut zone.transfer));
+    Named::primary(&zones, key)
+}
+
 fn is_reaped_by_index(server: std::net::SocketAddr, key: &str) {
     let lab = Lab::new();
     let gone = Instance::new(GONE, "us-east-1a", [10, 0, 2, 2].into()).tag("Name", "web-2");
@@ -69,9 +75,7 @@ fn is_reaped_by_index(server: std::net::SocketAddr, key: &str) {
 #[test]
 fn a_zone_of_named_that_is_not_given_is_reaped_by_its_index() {
     let key = tsig_keygen("hmac-sha256", "agent-key");
-    let mut zones = fleet();
-    zones.iter_mut().for_each(|zone| "none".clone_into(&mut zone.transfer));
-    let named = Named::primary(&zones, &key);
+    let named = named_that_gives_nothing(&key);
     is_reaped_by_index(named.addr, &key);
 }
 
@@ -85,9 +89,7 @@ fn a_zone_of_knot_that_is_not_given_is_reaped_by_its_index() {
 #[test]
 fn a_zone_that_is_not_given_and_has_no_index_says_what_each_servers_policy_needs() {
     let key = tsig_keygen("hmac-sha256", "agent-key");
-    let mut zones = fleet();
-    zones.iter_mut().for_each(|zone| "none".clone_into(&mut zone.transfer));
-    let named = Named::primary(&zones, &key);
+    let named = named_that_gives_nothing(&key);
     let knot = Peer::knot_that_gives_nothing(&key);
     let powerdns = Peer::powerdns_that_gives_nothing(&key);
     for (server, code) in
