@@ -2,7 +2,8 @@
 //! one is respawned at another address, one is drained and shut down. With tagalong, with a static resolv.conf, with the same and
 //! tagalong's options, and with systemd-resolved alone; each on a booted host, one after the other in one run.
 //!
-//! usage, as root, after `tests/system/make-roots target/system-roots`: `cargo bench --profile dev --bench outages`
+//! usage, as root, after `tests/system/make-roots target/system-roots`: `cargo bench --profile dev --bench outages [-- WHICH...]`, where
+//! WHICH is part of a line's "WHO: WHAT"; all lines if there is none.
 
 #![expect(
     clippy::unwrap_used,
@@ -94,6 +95,9 @@ fn main() {
     if !can_run("this benchmark") || !Shape::Ubuntu.can_boot("this benchmark") {
         return;
     }
+    let mut wanted = std::env::args().skip(1).collect::<Vec<_>>();
+    // cargo's own
+    wanted.retain(|word| word != "--bench");
     println!("failed of all look-ups, the longest");
     for subject in Subject::ALL {
         let rows: [(&str, Scenario); 4] = [
@@ -103,6 +107,10 @@ fn main() {
             ("one is drained and shut down", one_is_drained),
         ];
         for (what, scenario) in rows {
+            let line = format!("{}: {what}", subject.name());
+            if !(wanted.is_empty() || wanted.iter().any(|word| line.contains(word))) {
+                continue;
+            }
             let machine = subject.machine();
             let servers = Servers {
                 first: Some(machine.vpc.named(FIRST)),
@@ -121,7 +129,7 @@ fn main() {
             let servers = scenario(&machine, servers);
             machine.ask("kill -TERM $(cat /root/pid)");
             until("the look-ups are over", || !machine.run("cat /root/tally").stdout.is_empty());
-            println!("{:<30} {what:<34} {}", subject.name(), machine.ask("cat /root/tally").trim());
+            println!("{line:<64} {}", machine.ask("cat /root/tally").trim());
             drop(servers);
         }
     }

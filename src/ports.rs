@@ -260,6 +260,19 @@ impl fmt::Display for Failure {
     }
 }
 
+/// What a service said of a call that it refused, by its own code and message; the error's texts where it said nothing.
+#[must_use]
+pub fn said(
+    code: Option<&str>,
+    message: Option<&str>,
+    error: &(dyn Error + 'static),
+) -> Box<dyn Error + Send + Sync> {
+    match (code, message) {
+        (Some(code), Some(message)) => format!("{code}: {message}").into(),
+        _ => chain(error).join(": ").into(),
+    }
+}
+
 /// The texts of an error and its causes; a cause that only repeats is left out.
 #[must_use]
 pub fn chain(error: &(dyn Error + 'static)) -> Vec<String> {

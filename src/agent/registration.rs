@@ -110,6 +110,12 @@ impl Registered {
         self.is_held || (self.failures.is_empty() && !self.blocked.is_empty())
     }
 
+    /// Names that stood by our doing before.
+    pub fn stood(&self) -> impl Iterator<Item = &Name> {
+        let changed = self.done.iter().filter(|swap| swap.own().0.is_some());
+        self.unchanged.iter().chain(changed.map(|swap| &swap.key.name))
+    }
+
     /// Whether everything wanted stands.
     #[must_use]
     pub fn is_good(&self) -> bool {

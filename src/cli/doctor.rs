@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     config::Manager,
-    core::diagnosis::{Check, Finding, Verdict},
+    core::finding::{Check, Finding, Verdict},
     ec2::imds::Patience,
     ports::{Failure, topic::Topic},
     resolver::Resolvers,
@@ -162,7 +162,8 @@ async fn in_time(
 fn failed(check: Check, verdict: Verdict, failure: &Failure) -> Finding {
     let mut texts = failure.texts.iter();
     let first = texts.next().map(String::as_str).unwrap_or_default();
-    Finding::of(check, verdict, first).because(texts).remedy(&failure.hints)
+    let finding = Finding::of(check, verdict, first).because(texts).remedy(&failure.hints);
+    Finding { see: Some(failure.topic.to_string()), ..finding }
 }
 
 /// What to do about what has no remedy of its own.
@@ -225,8 +226,8 @@ fn show(args: &Args, findings: &[Finding]) -> Code {
 }
 
 /// One line where all is well; otherwise what rests on what, and what can be done, each on a line of its own.
-fn lines(finding: &Finding) -> Vec<String> {
-    let Finding { check, verdict, finding, because, remedy } = finding;
+fn lines(whole: &Finding) -> Vec<String> {
+    let Finding { check, verdict, finding, because, remedy, .. } = whole;
     let head = format!("{check:14}");
     if *verdict == Verdict::Fine {
         let because = if because.is_empty() {
@@ -243,8 +244,14 @@ fn lines(finding: &Finding) -> Vec<String> {
     let mut lines = vec![format!("{head}{} {finding}", word(colour, &verdict.to_string()))];
     lines.extend(because.iter().map(|it| format!("  {} {it}", word(colour, "because"))));
     lines.extend(remedy.iter().map(|it| format!("  {} {it}", word(AnsiColor::Cyan, "hint"))));
-    lines.push(format!("  {} {}", word(AnsiColor::Cyan, "see"), topic(*check)));
+    lines.extend(see(whole).map(|it| format!("  {} {it}", word(AnsiColor::Cyan, "see"))));
     lines
+}
+
+/// Where the manual says more about what is not well.
+fn see(finding: &Finding) -> Option<String> {
+    let said = || finding.see.clone().unwrap_or_else(|| topic(finding.check).to_string());
+    (finding.verdict != Verdict::Fine).then(said)
 }
 
 fn json(findings: &[Finding], wrong: usize, notes: usize) -> String {
@@ -262,6 +269,7 @@ fn json(findings: &[Finding], wrong: usize, notes: usize) -> String {
         finding: &'a str,
         because: &'a [String],
         remedy: &'a [String],
+        see: Option<String>,
     }
     let rows = findings.iter().map(|it| Row {
         check: it.check.to_string(),
@@ -269,6 +277,7 @@ fn json(findings: &[Finding], wrong: usize, notes: usize) -> String {
         finding: &it.finding,
         because: &it.because,
         remedy: &it.remedy,
+        see: see(it),
     });
     let out = Out { ok: wrong == 0, wrong, notes, findings: rows.collect() };
     serde_json::to_string_pretty(&out).unwrap_or_default()

@@ -265,6 +265,16 @@ impl Known {
         if self.facts.as_ref().is_some_and(|facts| facts.tags.source == TagSource::DescribeTags) {
             notices.push("instance tags were read with ec2:DescribeTags, since the instance's metadata does not hold them".to_owned());
         }
+        let discovery = &self.config.discovery;
+        let tags = self.facts.iter().flat_map(|facts| facts.tags.values.keys());
+        let keyless = config::settings::keyless_tags(tags.map(String::as_str)).into_iter();
+        notices.extend(
+            keyless.filter(|tag| discovery.tag != *tag && discovery.draining != *tag).map(|tag| {
+                format!(
+                    "the tag `{tag}` sets nothing, since there is no such key: see tagalong.toml(5)"
+                )
+            }),
+        );
         if self.lacks_tags() && self.is_idle() && self.refused.is_empty() {
             let unread = self.facts.iter().filter_map(|facts| facts.tags.unread.as_ref());
             notices.extend(unread.map(|why| {

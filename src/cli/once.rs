@@ -259,11 +259,16 @@ async fn register_at(
         clock: &SystemClock,
         deadline,
     };
+    let noted = host.notebook.ledger().published.remove(name).unwrap_or_default();
     let mut outcome = registration.run().await;
     outcome.notices.extend(notice);
     let (zones, now) = (opened.zone_ids(), SystemClock.now());
-    if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, zones.clone(), now))
-    {
+    let standing = outcome.stood().filter(|name| known.is_whole() && !noted.contains_key(name));
+    let standing = standing.cloned().collect::<BTreeSet<_>>();
+    if let Err(error) = host.notebook.note(|ledger| {
+        ledger.remember_zones(name, zones.clone(), now);
+        ledger.note_renamed(name, &standing, |backend| known.config.backends.contains_key(backend));
+    }) {
         outcome.failures.push(Failure::of(&error));
     }
     outcome

@@ -169,14 +169,7 @@ fn show(args: &Args, found: &Found) -> Code {
         .iter()
         .chain(resolved.iter().flat_map(|part| &part.notices))
         .for_each(print::notice);
-    let failures = found
-        .failures
-        .iter()
-        .chain(resolved.iter().flat_map(|part| &part.failures))
-        .collect::<Vec<_>>();
-    for failure in &failures {
-        print::failure(failure);
-    }
+    failures(found).for_each(print::failure);
     let swaps = found
         .plans
         .iter()
@@ -188,7 +181,7 @@ fn show(args: &Args, found: &Found) -> Code {
     } else {
         print::data(text(found));
     }
-    if !failures.is_empty() {
+    if failures(found).next().is_some() {
         Code::Failed
     } else if !swaps.is_empty() || !files(found).is_empty() {
         Code::Changes
@@ -197,6 +190,10 @@ fn show(args: &Args, found: &Found) -> Code {
     } else {
         Code::Done
     }
+}
+
+fn failures(found: &Found) -> impl Iterator<Item = &Failure> {
+    found.failures.iter().chain(found.resolved.iter().flat_map(|part| &part.failures))
 }
 
 fn text(found: &Found) -> String {
@@ -223,10 +220,14 @@ fn text(found: &Found) -> String {
         lines.push(place);
         lines.extend(diff(before, after));
     }
-    let blocked =
+    let mut rest =
         if blocked == 0 { "nothing blocked".to_owned() } else { format!("{blocked} blocked") };
+    let failed = failures(found).count();
+    if failed > 0 {
+        rest = format!("{rest}, {} above left the rest unknown", count(failed, "error"));
+    }
     lines.push(format!(
-        "{} in {}, {} unchanged, {blocked}{set}; nothing was sent",
+        "{} in {}, {} unchanged, {rest}{set}; nothing was sent",
         count(changes, "change"),
         count(zones, "zone"),
         count(unchanged, "name"),
@@ -362,12 +363,7 @@ fn json(found: &Found) -> String {
             .collect(),
         resolv_conf,
         gai_conf,
-        failures: found
-            .failures
-            .iter()
-            .chain(found.resolved.iter().flat_map(|part| &part.failures))
-            .map(ToString::to_string)
-            .collect(),
+        failures: failures(found).map(ToString::to_string).collect(),
     };
     serde_json::to_string_pretty(&out).unwrap_or_default()
 }

@@ -63,6 +63,18 @@ impl Check<'_> {
         if kind.as_deref() == Some("route53") {
             let sharing = self.one_of(&path("sharing"), SHARINGS).unwrap_or_default();
             let zone_id = self.text(&path("zone_id"));
+            // As the AWS CLI prints it, too.
+            let zone_id = zone_id.map(|id| id.trim_start_matches("/hostedzone/").to_owned());
+            if let Some(id) = &zone_id
+                && !(id.len() <= 32
+                    && !id.is_empty()
+                    && id.chars().all(|it| it.is_ascii_alphanumeric()))
+            {
+                let what = format!(
+                    "`{id}` is no id of a hosted zone: those are letters and digits, such as Z0123456789"
+                );
+                self.error(&path("zone_id"), what);
+            }
             return Some(BackendConfig::Route53 { zone_id, endpoint, sharing });
         }
         let servers = match self.settings.get(&path("servers")).map(|setting| &setting.value) {

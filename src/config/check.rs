@@ -57,7 +57,7 @@ impl Check<'_> {
             backends,
             discovery: Discovery {
                 tag: self.text("discovery.tag").unwrap_or_default(),
-                value: self.text("discovery.value"),
+                value: self.discovery_value(),
                 draining: self.text("discovery.draining").unwrap_or_default(),
                 vpcs: self.words("discovery.vpcs", words::vpc),
                 regions: self.words("discovery.regions", words::region),
@@ -207,6 +207,17 @@ impl Check<'_> {
             );
         }
         Some(RecordPolicy { name: name?, addresses, ttl, reverse, conflict, shared, backend })
+    }
+
+    fn discovery_value(&mut self) -> Option<String> {
+        let value = self.text("discovery.value");
+        if value.as_deref() == Some("") {
+            self.error(
+                "discovery.value",
+                "`value` is empty; leave it out for servers whose tag has any value",
+            );
+        }
+        value
     }
 
     // Each of these reads a value or its default, and notes what is wrong with it.

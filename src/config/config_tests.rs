@@ -64,7 +64,7 @@ servers = ["10.0.0.2", "10.0.1.2:5353", "2001:db8::2", "[2001:db8::3]:5353"]
 key_file = "/etc/tagalong/tsig.key"
 [backend.aws]
 kind = "route53"
-zone_id = "Z0123456789"
+zone_id = "/hostedzone/Z0123456789"
 [discovery]
 tag = "tagalong:dns-server"
 value = "corp.internal"
@@ -132,6 +132,11 @@ fn what_cannot_be_is_named_with_its_place() {
         "version = 1\n[backend.b]\nkind = \"route53\"\nkey_file = \"x\"",
         "c.toml:4:1: `key_file` means nothing to a backend of kind route53",
     );
+    check(
+        "version = 1\n[backend.b]\nkind = \"route53\"\nzone_id = \"corp.internal\"",
+        "c.toml:4:1: `corp.internal` is no id of a hosted zone",
+    );
+    check("version = 1\n[discovery]\nvalue = \"\"", "c.toml:3:1: `value` is empty; leave it out");
     let keys = |extra: &str| format!("version = 1\n[backend.b]\nkind = \"rfc2136\"\n{extra}");
     check(
         &keys("key_secret = \"a\"\nkey_file = \"b\""),

@@ -197,7 +197,8 @@ impl Settings {
     }
 
     /// Takes instance tags for keys that are not set: `tagalong:discovery.value`, `tagalong:record.name` (the first
-    /// record), `tagalong:record.1.name`. A tag that names no key is left alone: `tagalong:dns-server` is one.
+    /// record), `tagalong:record.1.name`. A tag that names no key is left alone: `tagalong:dns-server` is one. See also
+    /// [`keyless_tags`].
     ///
     /// # Errors
     /// A tag's value does not have its key's form.
@@ -234,6 +235,17 @@ impl Settings {
         }
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
+}
+
+/// Of an instance's tags those that were meant to configure, by their look, and do not, since there is no such key.
+#[must_use]
+pub fn keyless_tags<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let is_keyless = |tag: &&str| {
+        tag.strip_prefix(TAG_PREFIX)
+            // All keys but `version` are in a table.
+            .is_some_and(|key| key.contains('.') && schema::find(&tag_path(key)).is_none())
+    };
+    tags.filter(is_keyless).collect()
 }
 
 /// What the keys of tags that configure begin with.
@@ -495,6 +507,21 @@ mod tests {
             errors[0].to_string(),
             "tag tagalong:discovery.port: `dns` is not a whole number"
         );
+    }
+
+    #[test]
+    fn a_tag_that_looks_like_a_key_and_is_none_is_told_from_the_others() {
+        let tags = [
+            "Name",
+            "tagalong:dns-server",
+            "tagalong:discovery.value",
+            "tagalong:record.1.ttl",
+            "tagalong:backend.internal.kind",
+            "tagalong:resolver.serach",
+            "tagalong:record.tll",
+        ];
+        let keyless = keyless_tags(tags.into_iter());
+        assert_eq!(keyless, ["tagalong:resolver.serach", "tagalong:record.tll"]);
     }
 
     #[test]

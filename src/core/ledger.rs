@@ -125,6 +125,25 @@ impl Ledger {
         names.filter(|name| !desired.contains_key(name)).cloned().collect()
     }
 
+    /// A backend that is not `configured` any more, and of whose names another one found some `standing` as ours without having
+    /// published them, is that one under its old name: what it published is the other's.
+    pub fn note_renamed(
+        &mut self,
+        backend: &str,
+        standing: &BTreeSet<Name>,
+        configured: impl Fn(&str) -> bool,
+    ) {
+        let is_old = |name: &str, names: &BTreeMap<Name, Published>| {
+            !configured(name) && names.keys().any(|it| standing.contains(it))
+        };
+        let old = self.published.extract_if(.., |name, names| is_old(name, names));
+        let mut names = old.flat_map(|(_, names)| names).collect::<BTreeMap<_, _>>();
+        if !names.is_empty() {
+            names.extend(self.published.remove(backend).unwrap_or_default());
+            self.published.insert(backend.to_owned(), names);
+        }
+    }
+
     /// Before a plan is carried out: every name that may come to stand in a zone.
     pub fn note_before(&mut self, backend: &str, plan: &Plan, now: u64) {
         let names = self.published.entry(backend.to_owned()).or_default();

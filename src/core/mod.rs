@@ -29,6 +29,7 @@ pub mod callers;
 pub mod change;
 pub mod detect;
 pub mod diagnosis;
+pub mod finding;
 pub mod gai_conf;
 pub mod job;
 pub mod lease;

@@ -18,7 +18,7 @@ use aws_sdk_ec2::{
 use crate::{
     config::Discovery,
     core::servers::NameServer,
-    ports::{Listing, ServerDirectory, chain, error::DirectoryError},
+    ports::{Listing, ServerDirectory, error::DirectoryError, said},
 };
 
 /// A client of EC2 at `endpoint`, or at AWS's own.
@@ -212,7 +212,7 @@ where
     );
     let code =
         error.as_service_error().and_then(|service| service.code()).unwrap_or_default().to_owned();
-    let source = chain(error).join(": ").into();
+    let source = said(error.code(), error.message(), error);
     match code.as_str() {
         "UnauthorizedOperation" | "AuthFailure" | "AccessDenied" => {
             DirectoryError::NotAuthorized { action, source }

@@ -11,7 +11,7 @@ use aws_sdk_ssm::{
 use zeroize::Zeroizing;
 
 use super::Last;
-use crate::ports::{KeySource, chain, error::KeyError};
+use crate::ports::{KeySource, error::KeyError, said};
 
 /// A parameter, read once and kept in memory.
 #[derive(Debug)]
@@ -37,7 +37,8 @@ impl Parameter {
     }
 
     fn failed(&self, error: &SdkError<GetParameterError>) -> KeyError {
-        let (action, place, source) = (ACTION, self.place(), chain(error).join(": ").into());
+        let (action, place, source) =
+            (ACTION, self.place(), said(error.code(), error.message(), error));
         match error.as_service_error().and_then(|service| service.code()).unwrap_or_default() {
             "ParameterNotFound" | "ParameterVersionNotFound" => KeyError::Missing { place },
             "AccessDeniedException" => KeyError::NotAuthorized { place, action, source },

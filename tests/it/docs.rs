@@ -119,7 +119,7 @@ fn every_configuration_that_is_shown_is_a_good_one() {
 }
 
 /// Where a shell's commands of the manual can be run: on a host with the package, or at a DNS server (tests/system/manual.rs does); in a clone of the
-/// repository (`tests/run` does what README says, tests/system/manual.rs what localstack/README.md says, a moment of most benches too, builds are for hands); where a release is
+/// repository (`tests/checkout` does, README's are `tests/run`'s own, tests/system/manual.rs does what localstack/README.md says); where a release is
 /// fetched (tests/system/packages.rs does); with an account of AWS, which no test has.
 const PLACES: [&str; 5] = ["checkout", "host", "server", "web", "aws"];
 

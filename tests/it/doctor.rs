@@ -84,6 +84,9 @@ fn of_check(run: &Run, check: &str) -> Vec<Value> {
 fn finds(lab: &Lab, code: i32, check: &str, verdict: &str, words: &[&str]) {
     let json = lab.tagalong(&["doctor", "--json"]).expect_code(code);
     for finding in json.json()["findings"].as_array().unwrap() {
+        let see = finding["see"].as_str().unwrap_or_default();
+        let place = see.split_once("/docs/troubleshooting.md#").map(|(_, place)| place);
+        assert_eq!(place.is_some_and(|it| !it.is_empty()), finding["verdict"] != "fine", "{json}");
         let has_remedy = !finding["remedy"].as_array().unwrap().is_empty();
         assert_eq!(has_remedy, finding["verdict"] != "fine", "{finding}");
     }

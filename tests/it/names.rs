@@ -197,6 +197,7 @@ fn configured_by_tags() -> (Lab, Server) {
             ("tagalong:backend.internal.kind", "rfc2136"),
             ("tagalong:backend.internal.servers", servers.as_str()),
             ("tagalong:backend.internal.key_file", key_file.as_str()),
+            ("tagalong:resolver.serach", "corp.internal"),
         ] {
             host.tags.insert(key.into(), value.into());
         }
@@ -208,7 +209,10 @@ fn configured_by_tags() -> (Lab, Server) {
 #[test]
 fn tags_alone_configure_a_host_whose_metadata_does_not_hold_them() {
     let (lab, server) = configured_by_tags();
-    lab.once().says(&["note: instance tags were read with ec2:DescribeTags"]);
+    lab.once().says(&[
+        "note: instance tags were read with ec2:DescribeTags",
+        "note: the tag `tagalong:resolver.serach` sets nothing, since there is no such key",
+    ]);
     assert_eq!(dig(server.addr(), NAME, "A"), ["10.0.1.23"]);
 }
 

@@ -270,6 +270,50 @@ fn a_record_that_was_renamed_leaves_nothing_behind_under_its_old_name() {
 }
 
 #[test]
+fn a_backend_under_a_new_name_goes_on_with_what_the_old_one_published() {
+    Authority::each(|authority, key| {
+        let lab = Lab::new();
+        lab.publish_at(&[authority.addr()], key, "reverse = true");
+        lab.once();
+        let config = fs::read_to_string(lab.path("config.toml")).unwrap();
+        lab.file("config.toml", &config.replace("backend.internal", "backend.corp"));
+        lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 99].into()));
+        let run = lab.once().prints(&["corp: published web-1.corp.internal. A 10.0.1.99"]);
+        assert!(!run.stderr.contains("was published by"), "{run}");
+        lab.once().prints(&["withdrew 23.1.0.10.in-addr.arpa. PTR"]);
+        lab.tagalong(&["withdraw"]).expect_code(0);
+        assert_eq!(authority.read(NAME, "ANY"), [""; 0]);
+    });
+}
+
+#[test]
+fn names_of_a_backend_that_is_gone_are_taken_back_when_it_returns() {
+    let key = tsig_keygen("hmac-sha256", "agent-key");
+    let [old, new] =
+        [(); 2].map(|()| Server::start(own_address(), forward_only(), vec![parsed(&key)]).unwrap());
+    let lab = Lab::new();
+    lab.publish_at(&[old.addr()], &key, "reverse = false\nbackend = \"internal\"");
+    lab.once();
+    let config = fs::read_to_string(lab.path("config.toml")).unwrap();
+    let elsewhere = config
+        .replace("\"internal\"", "\"other\"")
+        .replace("backend.internal", "backend.other")
+        .replace(&old.addr().to_string(), &new.addr().to_string());
+    lab.file("config.toml", &elsewhere);
+    let lost = "web-1.corp.internal. was published by backend `internal`, which the configuration no longer has";
+    lab.once().says(&[lost]);
+    lab.once().says(&[lost]);
+    let (_, internal) = config.split_once("[backend.internal]").unwrap();
+    let (internal, _) = internal.split_once("[resolver]").unwrap();
+    lab.file("config.toml", &format!("{elsewhere}[backend.internal]{internal}"));
+    let run =
+        lab.once().prints(&["internal: withdrew web-1.corp.internal. A", "other: 1 unchanged"]);
+    assert!(!run.stderr.contains(lost), "{run}");
+    assert_eq!(dig(old.addr(), NAME, "A"), [""; 0]);
+    assert_eq!(dig(new.addr(), NAME, "A"), ["10.0.1.23"]);
+}
+
+#[test]
 fn a_reverse_zone_that_nobody_serves_fails_only_if_reverse_names_are_demanded() {
     let key = tsig_keygen("hmac-sha256", "agent-key");
     let named = Named::primary(&fleet()[..1], &key);

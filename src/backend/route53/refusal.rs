@@ -5,7 +5,7 @@ use aws_sdk_route53::{
     error::{ProvideErrorMetadata, SdkError},
 };
 
-use crate::ports::{chain, error::BackendError};
+use crate::ports::{error::BackendError, said};
 
 /// The situation that the failure of `action`, called for the zone, VPC or name `place`, is.
 pub(super) fn failed<E>(
@@ -16,7 +16,7 @@ pub(super) fn failed<E>(
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    let source = chain(error).join(": ").into();
+    let source = said(error.code(), error.message(), error);
     match code(error) {
         "AccessDenied"
         | "AccessDeniedException"

@@ -11,8 +11,8 @@ use crate::{
     },
     config::{BackendConfig, Fallback},
     core::{
-        diagnosis::{Check, Finding, Verdict},
         facts::{Facts, TagSource},
+        finding::{Check, Finding, Verdict},
         name::Name,
         servers::{Health, NameServer},
     },

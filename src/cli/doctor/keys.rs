@@ -7,7 +7,7 @@ use crate::{
     backend::rfc2136::Keys,
     cli::{known::Known, wiring::Host},
     config::{BackendConfig, KeyPlace, Keytab},
-    core::diagnosis::{Check, Finding},
+    core::finding::{Check, Finding},
     keys::file::KeyFile,
     ports::{Failure, KeySource as _, error::KeyError},
 };

@@ -8,7 +8,7 @@ use crate::{
     config::settings::ConfigError,
     core::{
         detect::author_of,
-        diagnosis::{Check, Finding, Verdict},
+        finding::{Check, Finding, Verdict},
     },
     ports::Clock as _,
     store::{
@@ -97,7 +97,7 @@ pub(super) fn configuration(known: &Known, host: &Host<'_>) -> Vec<Finding> {
         let lost = abandoned(known, host.notebook);
         findings.extend(lost.iter().map(|it| {
             Finding::note(Check::Names, it).remedy([
-                "give the backend back to the configuration and withdraw, or remove the records by hand",
+                "put `[backend.NAME]` back until `tagalong once` has taken back what no record wants there, or remove the records by hand",
             ])
         }));
     }

@@ -16,7 +16,8 @@ use crate::{
     cli::{known::Known, once::resolve, wiring::Host},
     core::{
         detect::{self, Clue, Hindrance, Owner},
-        diagnosis::{Check, Finding, Options, Reach, Readers, Verdict, first_server, lines_of},
+        diagnosis::{Options, Reach, Readers, first_server, lines_of},
+        finding::{Check, Finding, Verdict},
         name::Name,
         resolv_conf::{RESOLV_CONF, ResolvConf},
         servers::{Burden, Health, NameServer, Ranked},

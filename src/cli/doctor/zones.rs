@@ -19,7 +19,7 @@ use crate::{
         wiring::Host,
     },
     core::{
-        diagnosis::{Check, Finding, Verdict},
+        finding::{Check, Finding, Verdict},
         name::Name,
         ownership::OwnerId,
         plan::{Observed, plan},

@@ -184,6 +184,7 @@ fn route_53_is_looked_at_as_it_is_by_a_pass() {
     let words = [
         "Route 53 does not let this instance call route53:ListResourceRecordSets",
         "allow route53:ListResourceRecordSets",
+        "troubleshooting.md#route-53",
     ];
     finds(&host.lab, 1, "zone", "wrong", &words);
     host.lab.world.set_denied_actions([""; 0]);
