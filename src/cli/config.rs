@@ -25,11 +25,12 @@ use crate::{
 };
 
 pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
-    let checked = complete(args).and_then(|(settings, partition)| {
+    let unusable = |errors| (errors, Topic::Configuration);
+    let checked = complete(args).map_err(unusable).and_then(|(settings, partition)| {
         if verb == ConfigVerb::Show {
             show(args, &settings);
         }
-        let config = Config::of(&settings)?;
+        let config = Config::of(&settings).map_err(unusable)?;
         let errors = match verb {
             ConfigVerb::Check => key_errors(&settings, &config),
             ConfigVerb::Show | ConfigVerb::IamPolicy => Vec::new(),
@@ -37,16 +38,16 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
         if verb == ConfigVerb::IamPolicy {
             iam_policy(&config, &partition);
         }
-        if errors.is_empty() { Ok(config) } else { Err(errors) }
+        if errors.is_empty() { Ok(config) } else { Err((errors, Topic::Keys)) }
     });
     if verb == ConfigVerb::Check {
-        check(args, checked.as_ref());
+        check(args, checked.as_ref().map_err(|(errors, _)| errors));
     }
     match checked {
         Ok(_) => Code::Done,
-        Err(errors) => {
+        Err((errors, topic)) => {
             errors.iter().for_each(print::error);
-            print::see(Topic::Configuration);
+            print::see(topic);
             Code::Failed
         }
     }

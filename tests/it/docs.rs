@@ -139,6 +139,25 @@ fn every_command_that_is_shown_says_where_it_runs() {
 }
 
 #[test]
+fn every_command_of_ours_in_a_sentence_is_one() {
+    let lab = crate::support::Lab::new();
+    let mut seen = BTreeSet::new();
+    for page in pages() {
+        let source = text(&page);
+        // every second part of the prose is between backticks
+        let prose = source.split("```").step_by(2).flat_map(|it| it.split('`').skip(1).step_by(2));
+        for command in prose.filter(|it| it.starts_with("tagalong ") && !it.contains('[')) {
+            let words = command.split_whitespace().skip(1).collect::<Vec<_>>();
+            if seen.insert(words.join(" ")) {
+                let run = lab.tagalong(&[words.as_slice(), &["--help"]].concat());
+                assert!(run.code == 0, "{page}: `{command}`: {run}");
+            }
+        }
+    }
+    assert!(seen.len() > 15, "{seen:?}");
+}
+
+#[test]
 fn every_message_is_found_under_troubleshooting() {
     let page = text("docs/troubleshooting.md");
     let headings = anchors("docs/troubleshooting.md");

@@ -218,7 +218,11 @@ fn each_zone_has_its_own_key_where_one_is_given() {
     lab.once_fails().says(&[&format!(
         "the key file {file} has no key `third.`, which `zone_keys` gives to 10.in-addr.arpa."
     )]);
-    lab.tagalong(&["config", "check"]).expect_code(1).says(&["config.toml", "has no key `third.`"]);
+    lab.tagalong(&["config", "check"]).expect_code(1).says(&[
+        "config.toml",
+        "has no key `third.`",
+        "troubleshooting.md#keys",
+    ]);
 }
 
 #[test]
