@@ -1,4 +1,4 @@
-"""Makes a CloudFormation stack in LocalStack, or in anything that speaks CloudFormation, and prints what it made as JSON.
+"""Makes a CloudFormation stack in LocalStack, moto, or whatever speaks CloudFormation, and prints what it made as JSON.
 
     .venv/bin/python localstack/deploy.py ENDPOINT TEMPLATE STACK [PARAMETER=VALUE ...] [--timeout 120]
 

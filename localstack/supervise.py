@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-SERVICES = ("ec2", "iam", "route53", "sts")
+SERVICES = ("cloudformation", "ec2", "iam", "route53", "sts")
 
 
 def main():

@@ -30,6 +30,8 @@ use crate::{
 pub struct Resolution<'a> {
     /// What the directory said.
     pub listed: Result<Vec<NameServer>, Failure>,
+    /// What it was asked for, in words.
+    pub sought: String,
     /// Who probes.
     pub prober: &'a dyn Prober,
     /// Who owns the resolver.
@@ -128,9 +130,9 @@ impl Resolution<'_> {
             }
         }
         outcome.wanted.clone_from(&wanted);
-        if wanted.is_none() && !listed.is_empty() && is_unknown_to_all(&outcome.ranking) {
+        if !listed.is_empty() && is_unknown_to_all(&outcome.ranking) {
             outcome.notices.push(format!(
-                "no listed server knows {}, which each is asked for: see `discovery.value`, and the first of `resolver.search`",
+                "no listed server knows {}, which each is asked for: see the first of `resolver.search`, and `discovery.value`",
                 self.prober.zone()
             ));
         }
@@ -149,17 +151,22 @@ impl Resolution<'_> {
             // Another owner's cache on this host asks whom that owner is told.
             let was_local = *owner == Owner::ResolvConf && because.contains(&Clue::LocalServer);
             if some_lives && is_replaced && was_local {
-                outcome.notices.push(LOCAL_SERVER_REPLACED.to_owned());
+                outcome.notices.push(outcome::LOCAL_SERVER_REPLACED.to_owned());
             }
         } else {
-            outcome.action = Action::Kept(if some_lives {
-                "no listed server serves, and a server in use does"
+            let is_unknown = listed.is_empty() && (some_lives || outcome.failures.is_empty());
+            outcome.action = Action::Kept(if is_unknown {
+                "no DNS servers are known"
+            } else if some_lives {
+                "no listed server serves, and a server in use answers"
             } else {
                 "no server serves; a silent one may come back"
             });
-            if listed.is_empty() && outcome.failures.is_empty() {
-                outcome.action = Action::Kept("no DNS servers are known");
-            } else if !some_lives {
+            let of_vpc = |server: &NameServer| self.fallback.contains(server);
+            if some_lives && !is_unknown && present.iter().all(of_vpc) {
+                outcome.notices.push(outcome::FALLEN_BACK.to_owned());
+            }
+            if !some_lives && !is_unknown {
                 let hint = Some("see the servers' own state");
                 let failure = Failure::told("no DNS server answers", hint, Topic::DnsServers);
                 outcome.failures.push(failure);
@@ -198,7 +205,7 @@ impl Resolution<'_> {
                 }
                 return servers.clone();
             }
-            Ok(_) => "no running instance carries the tag of DNS servers".to_owned(),
+            Ok(_) => format!("no running instance carries {}", self.sought),
             Err(failure) => {
                 // With a last good list the resolver is served; without one this part of the pass has failed.
                 if known.is_none() {
@@ -306,9 +313,7 @@ impl Resolution<'_> {
         let here = Here { in_use: outcome.in_use.clone(), ..self.here.clone() };
         let ranking = rank(&self.fallback, &findings, &here);
         let wanted = wanted(&ranking, self.policy)?;
-        outcome.notices.push(
-            "no discovered server serves; the VPC's resolver is used until one does".to_owned(),
-        );
+        outcome.notices.push(outcome::FALLEN_BACK.to_owned());
         Some(wanted)
     }
 
@@ -389,7 +394,3 @@ fn is_unknown_to_all(ranking: &Ranking) -> bool {
         && answering.peek().is_some()
         && answering.all(|ranked| ranked.because.iter().any(is_other))
 }
-
-/// A cache or a forwarder may know more than the fleet's servers do: containers' names, other networks' zones.
-const LOCAL_SERVER_REPLACED: &str = "the DNS server on this host that answered until now is not asked any more; \
-    `[resolver] manager = \"none\"` leaves it in use";

@@ -8,6 +8,7 @@ use super::{
     Code,
     args::{Args, ConfigVerb},
     doctor::keys::exposure,
+    known::keyless_tag,
     print,
     wiring::{failure_of, on_host, read},
 };
@@ -16,7 +17,7 @@ use crate::{
     config::{
         BackendConfig, Config, KeyPlace, Keytab, effective,
         iam::Policy,
-        settings::{ConfigError, Origin, Settings},
+        settings::{ConfigError, Origin, Settings, keyless_tags},
     },
     ec2::imds::Patience,
     keys::file::KeyFile,
@@ -156,6 +157,13 @@ fn add_tags(args: &Args, settings: &mut Settings) -> Result<Option<String>, Vec<
     let (unread, partition) = match facts {
         Ok(facts) => {
             settings.overlay_tags(&facts.tags.values)?;
+            let is_named = |tag: &str| {
+                let is = |key: &str| settings.get(key).map(|it| it.value.to_string());
+                ["discovery.tag", "discovery.draining"].map(is).contains(&Some(format!("{tag:?}")))
+            };
+            let tags = facts.tags.values.keys().map(String::as_str);
+            let keyless = keyless_tags(tags).filter(|tag| !is_named(tag));
+            keyless.map(keyless_tag).for_each(print::notice);
             (facts.tags.unread.as_ref().map(failure_of), Some(facts.identity.partition))
         }
         Err(failure) => (Some(failure), None),

@@ -249,6 +249,29 @@ impl Known {
         }
     }
 
+    /// What DNS servers are known by, and where they are looked for.
+    pub(super) fn sought(&self) -> String {
+        let config::Discovery { tag, value, vpcs, regions, .. } = &self.config.discovery;
+        let value = value.as_deref().map(|value| format!("={value}")).unwrap_or_default();
+        let own = self.facts.as_ref().and_then(Facts::vpc_id).unwrap_or("this VPC");
+        let home = self.facts.as_ref().map(|facts| &facts.identity.region);
+        let is_home = |region: &String| home.is_none_or(|home| home == region);
+        let vpcs = if !vpcs.is_empty() {
+            vpcs.join(", ")
+        } else if regions.iter().all(is_home) {
+            own.to_owned()
+        } else if regions.iter().any(is_home) {
+            format!("{own} and any VPC of the other Regions")
+        } else {
+            "any VPC".to_owned()
+        };
+        let regions = match regions.as_slice() {
+            [] => String::new(),
+            regions => format!(" of {}", regions.join(", ")),
+        };
+        format!("the tag {tag}{value} in {vpcs}{regions}")
+    }
+
     /// The zone that servers are probed for: the first search domain, the tag's value if it can be one, or what this host's
     /// names end in; else the root, which an authority alone does not know.
     pub(super) fn probe_zone(&self) -> Name {
@@ -265,16 +288,11 @@ impl Known {
         if self.facts.as_ref().is_some_and(|facts| facts.tags.source == TagSource::DescribeTags) {
             notices.push("instance tags were read with ec2:DescribeTags, since the instance's metadata does not hold them".to_owned());
         }
-        let discovery = &self.config.discovery;
         let tags = self.facts.iter().flat_map(|facts| facts.tags.values.keys());
-        let keyless = config::settings::keyless_tags(tags.map(String::as_str)).into_iter();
-        notices.extend(
-            keyless.filter(|tag| discovery.tag != *tag && discovery.draining != *tag).map(|tag| {
-                format!(
-                    "the tag `{tag}` sets nothing, since there is no such key: see tagalong.toml(5)"
-                )
-            }),
-        );
+        let keyless = config::settings::keyless_tags(tags.map(String::as_str));
+        let discovery = &self.config.discovery;
+        let keyless = keyless.filter(|tag| discovery.tag != *tag && discovery.draining != *tag);
+        notices.extend(keyless.map(keyless_tag));
         if self.lacks_tags() && self.is_idle() && self.refused.is_empty() {
             let unread = self.facts.iter().filter_map(|facts| facts.tags.unread.as_ref());
             notices.extend(unread.map(|why| {
@@ -286,6 +304,11 @@ impl Known {
         }
         notices
     }
+}
+
+/// What is said of a tag that looks as if it set something.
+pub(super) fn keyless_tag(tag: &str) -> String {
+    format!("the tag `{tag}` sets nothing, since there is no such key: see tagalong.toml(5)")
 }
 
 /// Tags of the metadata service cost nothing to read again; DescribeTags comes out of the account's budget.

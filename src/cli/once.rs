@@ -341,6 +341,7 @@ pub(super) async fn resolve(
     policy.sortlist = sorted(host, known, &listed, networks.as_deref()).await;
     let resolution = Resolution {
         listed,
+        sought: known.sought(),
         prober: &SoaProber::new(known.probe_zone()),
         manager: manager.as_ref(),
         policy: &policy,

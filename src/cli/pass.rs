@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     agent::report::{Inputs, Report},
+    core::plan::Blocked,
     ec2::imds::Patience,
     ports::{Clock as _, Failure, topic::Topic},
     store::{Access, last_pass::LastPass, managed},
@@ -92,17 +93,18 @@ pub(super) fn bounded(
     receiver.recv_timeout(limit).map_err(late)
 }
 
+/// A name that is another's, as what went wrong.
+pub(super) fn left_alone(blocked: &Blocked) -> Failure {
+    let text = format!("{} is left alone: {}", blocked.name, blocked.by);
+    Failure::told(text, Some(blocked.by.hint()), Topic::Names)
+}
+
 /// Prints a pass's outcome, and leaves it for `status`.
 fn finish(args: &Args, report: &Report) -> Code {
     report.notices().for_each(print::notice);
     for part in &report.registered {
         for blocked in &part.blocked {
-            let failure = Failure::told(
-                format!("{} is left alone: {}", blocked.name, blocked.by),
-                Some(blocked.by.hint()),
-                Topic::Names,
-            );
-            print::failure(&failure);
+            print::failure(&left_alone(blocked));
         }
     }
     report.failures().for_each(print::failure);

@@ -13,8 +13,10 @@ use super::{
     Code,
     args::Args,
     known::{Known, Wishes},
-    once::{LIST_PATIENCE, backends, open, resolve, resolvers},
+    once::{LIST_PATIENCE, abandoned, backends, open, resolve, resolvers},
+    pass::left_alone,
     print,
+    status::Left,
     wiring::{Host, deadline, on_host, refused, settings},
 };
 use crate::{
@@ -26,6 +28,7 @@ use crate::{
     config::Manager,
     core::{
         diff,
+        name::Name,
         ownership::OwnerId,
         plan::{Plan, RrsetSwap},
         reason::Reason,
@@ -41,7 +44,7 @@ use crate::{
 /// What `plan` found.
 #[derive(Default)]
 struct Found {
-    plans: Vec<(String, String, Plan)>,
+    plans: Vec<Part>,
     resolved: Option<Resolved>,
     notices: Vec<String>,
     failures: Vec<Failure>,
@@ -81,6 +84,9 @@ async fn find(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Ins
         }
     };
     found.notices = known.notices();
+    if known.is_whole() {
+        found.notices.extend(abandoned(&known, host.notebook));
+    }
     // A plan is asked for by a person: a tag that is missing is said at once, and not waited for.
     let wishes = known.wishes();
     found.failures.clone_from(&wishes.failures);
@@ -121,8 +127,16 @@ async fn find(host: &Host<'_>, resolvers: &Resolvers, deadline: tokio::time::Ins
     found
 }
 
-/// A backend's name and place, what would change there, and what the operator should know.
-type Planned = ((String, String, Plan), Vec<String>);
+/// What would change in one backend.
+struct Part {
+    backend: String,
+    /// Where each of its zones is.
+    places: BTreeMap<Name, String>,
+    plan: Plan,
+}
+
+/// That, and what the operator should know.
+type Planned = (Part, Vec<String>);
 
 async fn plan_of(
     host: &Host<'_>,
@@ -148,17 +162,18 @@ async fn plan_of(
         clock: &SystemClock,
         deadline,
     };
-    let place = opened.port().place();
     match tokio::time::timeout_at(deadline, registration.plan()).await {
         Ok(Ok(registration::Planned { plan, notices, .. })) => {
             let unanswered = plan.unanswered.iter().map(|(name, why)| {
                 Reason::Unanswered { name: name.clone(), why: why.clone() }.to_string()
             });
             let notices = unanswered.chain(notices).chain(notice).collect();
-            Ok(((name.to_owned(), place, plan), notices))
+            let zones = plan.changes.iter().map(|change| &change.zone);
+            let places = zones.map(|zone| (zone.clone(), opened.place_of(zone))).collect();
+            Ok((Part { backend: name.to_owned(), places, plan }, notices))
         }
         Ok(Err(error)) => Err(Failure::of(&error)),
-        Err(_) => Err(out_of_time(&place)),
+        Err(_) => Err(out_of_time(&opened.port().place())),
     }
 }
 
@@ -170,23 +185,24 @@ fn show(args: &Args, found: &Found) -> Code {
         .chain(resolved.iter().flat_map(|part| &part.notices))
         .for_each(print::notice);
     failures(found).for_each(print::failure);
+    let mut blocked = found.plans.iter().flat_map(|part| &part.plan.blocked).peekable();
+    let is_blocked = blocked.peek().is_some();
+    blocked.for_each(|blocked| print::failure(&left_alone(blocked)));
     let swaps = found
         .plans
         .iter()
-        .flat_map(|(_, _, plan)| plan.changes.iter().flat_map(|change| &change.swaps));
+        .flat_map(|part| part.plan.changes.iter().flat_map(|change| &change.swaps));
     let swaps = swaps.filter(|swap| swap.because != Reason::Kept).collect::<Vec<_>>();
-    let blocked = found.plans.iter().flat_map(|(_, _, plan)| &plan.blocked).count();
     if args.json {
         print::data(json(found));
     } else {
         print::data(text(found));
     }
-    if failures(found).next().is_some() {
+    // What a pass would end with: a name that is another's is in its way, whatever else it could change.
+    if is_blocked || failures(found).next().is_some() {
         Code::Failed
     } else if !swaps.is_empty() || !files(found).is_empty() {
         Code::Changes
-    } else if blocked > 0 {
-        Code::Failed
     } else {
         Code::Done
     }
@@ -199,9 +215,10 @@ fn failures(found: &Found) -> impl Iterator<Item = &Failure> {
 fn text(found: &Found) -> String {
     let mut lines = Vec::new();
     let (mut changes, mut zones, mut unchanged, mut blocked) = (0, 0, 0, 0);
-    for (_, place, plan) in &found.plans {
+    for Part { places, plan, .. } in &found.plans {
         for change in &plan.changes {
             zones += 1;
+            let place = places.get(&change.zone).map_or("", String::as_str);
             lines.push(format!("zone {} at {place}", change.zone));
             for swap in &change.swaps {
                 changes += 1;
@@ -277,8 +294,8 @@ fn json(found: &Found) -> String {
     struct Out {
         changes: Vec<Swap>,
         unchanged: Vec<String>,
-        blocked: Vec<Blocked>,
-        skipped: Vec<Skipped>,
+        blocked: Vec<Left>,
+        skipped: Vec<Left>,
         resolv_conf: Option<File>,
         gai_conf: Option<File>,
         failures: Vec<String>,
@@ -299,16 +316,6 @@ fn json(found: &Found) -> String {
         values: Vec<String>,
     }
     #[derive(Serialize)]
-    struct Blocked {
-        name: String,
-        because: String,
-    }
-    #[derive(Serialize)]
-    struct Skipped {
-        name: String,
-        because: String,
-    }
-    #[derive(Serialize)]
     struct File {
         before: String,
         after: String,
@@ -317,7 +324,7 @@ fn json(found: &Found) -> String {
         ttl: set.ttl,
         values: set.values.iter().map(ToString::to_string).collect(),
     };
-    let plans = || found.plans.iter().map(|(backend, _, plan)| (backend, plan));
+    let plans = || found.plans.iter().map(|Part { backend, plan, .. }| (backend, plan));
     let changes = plans().flat_map(|(backend, plan)| {
         plan.changes.iter().flat_map(move |change| {
             change.swaps.iter().map(move |swap| (swap, swap.own())).map(
@@ -348,18 +355,10 @@ fn json(found: &Found) -> String {
             .flat_map(|(_, plan)| plan.unchanged.iter().map(ToString::to_string))
             .collect(),
         blocked: plans()
-            .flat_map(|(_, plan)| {
-                plan.blocked
-                    .iter()
-                    .map(|one| Blocked { name: one.name.to_string(), because: one.by.to_string() })
-            })
+            .flat_map(|(_, plan)| plan.blocked.iter().map(|one| Left::of(&one.name, &one.by)))
             .collect(),
         skipped: plans()
-            .flat_map(|(_, plan)| {
-                plan.skipped
-                    .iter()
-                    .map(|(name, why)| Skipped { name: name.to_string(), because: why.to_string() })
-            })
+            .flat_map(|(_, plan)| plan.skipped.iter().map(|(name, why)| Left::of(name, why)))
             .collect(),
         resolv_conf,
         gai_conf,

@@ -111,6 +111,9 @@ async fn reap(
         };
         found.push((name, reaping.run(&zones, wanted.extent).await));
     }
+    if found.is_empty() && !wishes.failures.is_empty() {
+        return Err(wishes.failures);
+    }
     if found.is_empty() {
         let hint = "configure a record, by file or by tag";
         let text = "no backend has a name of this host";
@@ -155,11 +158,16 @@ fn text(found: &Found, wanted: &Wanted<'_>) -> String {
         let what = match (wanted.extent, reaped.left) {
             (Extent::Apply, 0) => format!("{gone} name(s) removed"),
             (Extent::Apply, left) => format!("{gone} name(s) removed, {left} left by --limit"),
+            (Extent::Plan, 0) if gone == 0 => "nothing would be removed now".to_owned(),
             (Extent::Plan, left) => {
                 format!("{} name(s) would be removed; --yes does it", gone + left)
             }
         };
-        lines.push(format!("{backend}: {} owner(s) in {zones}: {what}", reaped.owners));
+        lines.push(if reaped.zones.is_empty() {
+            format!("{backend}: no zone could be read")
+        } else {
+            format!("{backend}: {} owner(s) in {zones}: {what}", reaped.owners)
+        });
     }
     lines.join("\n")
 }

@@ -3,7 +3,10 @@
 
 mod zones;
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 
@@ -19,7 +22,7 @@ use crate::{
         report::Report,
         resolution::{Action, Mode, Resolved},
     },
-    core::{ledger::Ledger, servers::Ranked},
+    core::{ledger::Ledger, name::Name, servers::Ranked},
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
     store::{
@@ -117,9 +120,13 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
         );
         Ok((ledger, resolved, zones))
     });
+    let mut nothing = "nothing";
     let (ledger, resolved, zones) = match outcome {
         Ok((Ok(found), notices)) => {
             notices.iter().for_each(print::notice);
+            if !notices.is_empty() {
+                nothing = "not known: the memory cannot be read";
+            }
             found
         }
         Ok((Err(failures), _)) | Err(failures) => return failed(&failures),
@@ -129,7 +136,7 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
     print::data(if args.json {
         serde_json::to_string_pretty(&status).unwrap_or_default()
     } else {
-        text(&status)
+        text(&status, nothing)
     });
     if resolved.failures.is_empty() { Code::Done } else { failed(&resolved.failures) }
 }
@@ -207,11 +214,11 @@ fn status(
     }
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, nothing: &str) -> String {
     let mut lines = Vec::new();
     lines.extend(status.instance_id.iter().map(|id| format!("memory of     {id}")));
     if status.published.is_empty() {
-        lines.push("published     nothing".to_owned());
+        lines.push(format!("published     {nothing}"));
     }
     for one in &status.published {
         let confirmed = if one.confirmed { "" } else { ", not acknowledged" };
@@ -287,8 +294,21 @@ struct PartJson {
     place: String,
     done: Vec<String>,
     unchanged: Vec<String>,
-    blocked: Vec<String>,
-    skipped: Vec<String>,
+    blocked: Vec<Left>,
+    skipped: Vec<Left>,
+}
+
+/// A name that is not published, and why.
+#[derive(Serialize)]
+pub(super) struct Left {
+    name: String,
+    because: String,
+}
+
+impl Left {
+    pub(super) fn of(name: &Name, because: impl Display) -> Self {
+        Self { name: name.to_string(), because: because.to_string() }
+    }
 }
 
 #[derive(Serialize)]
@@ -306,8 +326,8 @@ impl ReportJson {
             place: part.place.clone(),
             done: part.done.iter().map(ToString::to_string).collect(),
             unchanged: part.unchanged.iter().map(ToString::to_string).collect(),
-            blocked: part.blocked.iter().map(|one| format!("{}: {}", one.name, one.by)).collect(),
-            skipped: part.skipped.iter().map(|(name, why)| format!("{name}: {why}")).collect(),
+            blocked: part.blocked.iter().map(|one| Left::of(&one.name, &one.by)).collect(),
+            skipped: part.skipped.iter().map(|(name, why)| Left::of(name, why)).collect(),
         });
         let failures = report.failures().map(|failure| FailureJson {
             error: failure.texts.first().cloned().unwrap_or_default(),

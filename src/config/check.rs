@@ -24,6 +24,7 @@ use crate::core::{
 pub(super) fn config(settings: &Settings) -> Result<Config, Vec<ConfigError>> {
     let mut check = Check { settings, errors: Vec::new() };
     let config = check.config();
+    check.errors.sort_by_key(|error| error.origin.line_and_column());
     if check.errors.is_empty() { Ok(config) } else { Err(check.errors) }
 }
 

@@ -76,6 +76,16 @@ pub enum Origin {
     Default,
 }
 
+impl Origin {
+    /// Where in its file, the first being 1; 0 for what is in none.
+    pub(super) fn line_and_column(&self) -> (usize, usize) {
+        match self {
+            Self::File { line, column, .. } => (*line, *column),
+            Self::Tag(_) | Self::Environment(_) | Self::Default => (0, 0),
+        }
+    }
+}
+
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,10 +197,7 @@ impl Settings {
             let what = format!("`version = {version}` is not known; this program reads version 1");
             return Err(vec![ConfigError { origin: origin.clone(), what }]);
         }
-        errors.sort_by_key(|error| match error.origin {
-            Origin::File { line, column, .. } => (line, column),
-            Origin::Tag(_) | Origin::Environment(_) | Origin::Default => (0, 0),
-        });
+        errors.sort_by_key(|error| error.origin.line_and_column());
         // Each key of a table without a name says the same.
         errors.dedup_by(|later, earlier| later.what == earlier.what);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
@@ -238,14 +245,12 @@ impl Settings {
 }
 
 /// Of an instance's tags those that were meant to configure, by their look, and do not, since there is no such key.
-#[must_use]
-pub fn keyless_tags<'a>(tags: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let is_keyless = |tag: &&str| {
+pub fn keyless_tags<'a>(tags: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
+    tags.filter(|tag| {
         tag.strip_prefix(TAG_PREFIX)
             // All keys but `version` are in a table.
             .is_some_and(|key| key.contains('.') && schema::find(&tag_path(key)).is_none())
-    };
-    tags.filter(is_keyless).collect()
+    })
 }
 
 /// What the keys of tags that configure begin with.
@@ -521,7 +526,10 @@ mod tests {
             "tagalong:record.tll",
         ];
         let keyless = keyless_tags(tags.into_iter());
-        assert_eq!(keyless, ["tagalong:resolver.serach", "tagalong:record.tll"]);
+        assert_eq!(
+            keyless.collect::<Vec<_>>(),
+            ["tagalong:resolver.serach", "tagalong:record.tll"]
+        );
     }
 
     #[test]

@@ -26,8 +26,8 @@ pub const KEYS: &[Key] = &[
         "aws.endpoint",
         Form::Text,
         "\"http://127.0.0.1:4566\"",
-        "where EC2, Route 53, Systems Manager and Secrets Manager are in place of AWS; `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL_ROUTE_53` and \
-         `AWS_ENDPOINT_URL` in the environment win",
+        "where EC2, Route 53, Systems Manager and Secrets Manager are in place of AWS; `AWS_ENDPOINT_URL_EC2`, `AWS_ENDPOINT_URL_ROUTE_53`, \
+         `AWS_ENDPOINT_URL_SSM`, `AWS_ENDPOINT_URL_SECRETS_MANAGER` and `AWS_ENDPOINT_URL` in the environment win",
     ),
     key(
         "aws.use_fips_endpoint",

@@ -344,7 +344,9 @@ impl NamingError {
                 "turn on tags in instance metadata (`aws ec2 modify-instance-metadata-options \
                  --instance-id INSTANCE --instance-metadata-tags enabled`), or let the instance's role call ec2:DescribeTags"
             }
-            Self::MissingTag { .. } => "set the tag on the instance, or change the record's `name`",
+            Self::MissingTag { .. } => {
+                "set the tag on the instance, or change the record's `name`; keys of tags are case sensitive"
+            }
             Self::BadCharacter { .. } | Self::BadValue { .. } => {
                 "a host name is made of letters, digits and hyphens; spaces and underscores become hyphens by themselves"
             }

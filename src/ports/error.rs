@@ -154,8 +154,8 @@ impl Situation for DirectoryError {
             Self::NoCredentials { action, .. } => {
                 vec![format!("attach an instance profile whose role may call {action}")]
             }
-            Self::Throttled { .. } => Vec::new(),
-            Self::Failed { .. } => vec![NO_WAY.to_owned()],
+            Self::Throttled { .. } => vec![THROTTLED.to_owned()],
+            Self::Failed { source, .. } => vec![no_way(source).to_owned()],
         }
     }
 }
@@ -176,7 +176,20 @@ fn not_authorized(action: &str, source: &Source, place: &str) -> String {
     }
 }
 
-/// What to do where a call of AWS got no usable answer.
+/// What to do where AWS throttles.
+const THROTTLED: &str = "the account's calls are limited in this Region, whoever makes them: it is tried again, later and later; docs/scaling.md has who calls how often";
+
+/// What to do where a call of AWS got no usable answer: none at all, or that it is AWS's own fault.
+fn no_way(source: &Source) -> &'static str {
+    let said = source.to_string();
+    let is_theirs = ["InternalError", "InternalFailure", "Unavailable"];
+    if is_theirs.iter().any(|code| said.contains(code)) {
+        "AWS answers that the fault is its own: it is tried again; see health.aws.amazon.com"
+    } else {
+        NO_WAY
+    }
+}
+
 const NO_WAY: &str = "see that this host reaches AWS's endpoints (route, security group, VPC endpoint), and that the VPC's resolver answers for them: \
      `tagalong doctor`";
 

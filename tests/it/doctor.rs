@@ -127,7 +127,7 @@ fn on_a_healthy_host_nothing_is_wrong_and_nothing_is_changed() {
         "agent         it runs\n",
         "metadata      i-0aaaaaaaaaaaaaaa1 in us-east-1a because: version 2 answers at http://127.",
         "tags          from instance metadata\n",
-        "ec2           ec2:DescribeInstances lists 2 server(s) because: tag tagalong:dns-server in vpc-",
+        "ec2           ec2:DescribeInstances lists 2 server(s) because: the tag tagalong:dns-server in vpc-",
         "vpc_resolver  it answers because: ",
         "owner         resolv-conf because: resolv.conf is a plain file · it carries our marker\n",
         " in use because: answered in ",

@@ -6,8 +6,8 @@ use std::{process::Command, time::Duration};
 
 use serde_json::Value;
 
-use self::fleet::{Fleet, LocalStack, Sandbox};
-pub(crate) use self::fleet::{LIST, python, repository};
+use self::fleet::{Fleet, Sandbox};
+pub(crate) use self::fleet::{LIST, LocalStack, python, repository};
 use crate::support::Started;
 
 #[test]

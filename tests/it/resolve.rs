@@ -158,7 +158,7 @@ fn a_server_in_use_that_answers_is_not_given_up_for_listed_ones_that_do_not() {
     let text = resolv_conf(&[used.addr()]);
     lab.file("root/etc/resolv.conf", &text);
     lab.resolve_only("");
-    lab.once().prints(&["kept: no listed server serves, and a server in use does"]);
+    lab.once().prints(&["kept: no listed server serves, and a server in use answers"]);
     assert_eq!(lab.resolv_conf(), text);
 }
 
@@ -171,7 +171,7 @@ fn a_server_that_does_not_know_the_fleets_zone_replaces_none_that_does() {
     let file = resolv_conf(&[ours.addr()]);
     lab.file("root/etc/resolv.conf", &file);
     lab.resolve_only("");
-    lab.once().prints(&["kept: no listed server serves, and a server in use does"]);
+    lab.once().prints(&["kept: no listed server serves, and a server in use answers"]);
     assert_eq!(lab.resolv_conf(), file);
     lab.list_server(ours.addr(), "us-east-1b");
     lab.once();

@@ -104,7 +104,7 @@ const SITUATIONS: [&str; 23] = [
     "last good list",
     "a better order must be wanted twice",
     "no DNS servers are known",
-    "no listed server serves, and a server in use does",
+    "no listed server serves, and a server in use answers",
     "no server serves; a silent one may come back",
     "killed before it wrote",
     "killed after it wrote",

@@ -569,7 +569,11 @@ impl Drop for Host {
             }
             eprintln!("--- resolv.conf\n{}", self.read("/etc/resolv.conf"));
         } else {
-            tells_no_secret("the agent's log", &self.log("agent"));
+            keeps_no_secret(&self.path("/var/lib/tagalong"));
+            keeps_no_secret(&self.path("/run/tagalong"));
+            for name in [INTERFACE, SECOND_INTERFACE, MOVED_INTERFACE, "agent"] {
+                tells_no_secret(name, &self.log(name));
+            }
         }
     }
 }
@@ -578,6 +582,21 @@ impl Drop for Host {
 pub(crate) fn tells_no_secret(what: &str, text: &str) {
     let secret = KEY.split("secret \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(!text.contains(secret), "{what} holds the key's secret:\n{text}");
+}
+
+/// Fails if a file below holds it.
+pub(crate) fn keeps_no_secret(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => keeps_no_secret(&path),
+            Ok(kind) if kind.is_file() => {
+                let octets = fs::read(&path).unwrap_or_default();
+                tells_no_secret(&path.display().to_string(), &String::from_utf8_lossy(&octets));
+            }
+            _ => {}
+        }
+    }
 }
 
 fn dhclient_arguments(interface: &str) -> Vec<String> {

@@ -13,7 +13,10 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, say, tells_no_secret, until, until_within},
+    lab::{
+        Ends, KEY, Namespace, ROUTER, US, Vpc, keeps_no_secret, say, tells_no_secret, until,
+        until_within,
+    },
     package,
 };
 
@@ -282,7 +285,12 @@ impl Machine {
         let mut command = Command::new("nsenter");
         command.args(["--target", &running.leader, "--all", "--wd=/", "sh", "-c", script]);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
-        command.stdin(Stdio::null()).output().unwrap_or_else(|error| missing("nsenter", &error))
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.unwrap_or_else(|error| missing("nsenter", &error));
+        for told in [&output.stdout, &output.stderr] {
+            tells_no_secret(script, &String::from_utf8_lossy(told));
+        }
+        output
     }
 
     /// The same, of which the output is wanted.
@@ -382,11 +390,19 @@ impl Drop for Machine {
                 eprintln!("--- boot {boot}\n{}", fs::read_to_string(log).unwrap_or_default());
             }
         } else {
-            let mut command = Command::new("journalctl");
-            command.args(["--no-pager", "--unit=tagalong", "--directory"]);
-            let output = command.arg(self.dir.path().join("disk/var/log/journal")).output();
+            if self.running.is_some() {
+                self.run("cat /run/tagalong/* /run/tagalong/hook/* 2>/dev/null");
+            }
+            let disk = self.dir.path().join("disk");
+            let output = Command::new("journalctl")
+                .args(["--no-pager", "--directory"])
+                .arg(disk.join("var/log/journal"))
+                .output();
             let journal = output.map(|output| output.stdout).unwrap_or_default();
             tells_no_secret("the journal", &String::from_utf8_lossy(&journal));
+            for kept in ["var/lib/tagalong", "var/log"] {
+                keeps_no_secret(&disk.join(kept));
+            }
         }
     }
 }

@@ -10,7 +10,10 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{Ends, FIRST_ADDRESS, INTERFACE, KEY, Namespace, PRIMARY, ROUTER, Vpc, say, until},
+    lab::{
+        Ends, FIRST_ADDRESS, INTERFACE, KEY, Namespace, PRIMARY, ROUTER, Vpc, say, tells_no_secret,
+        until,
+    },
     manual::pages::blocks,
     package::{self, build},
 };
@@ -73,7 +76,12 @@ impl Tree {
         command.arg(format!("{prepare}\n{how}")).arg("sh");
         command.args([&self.root, self.dir.path()]).arg(script);
         command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
-        self.network.inside(|| command.output()).unwrap_or_else(|error| missing("unshare", &error))
+        let output = self.network.inside(|| command.output());
+        let output = output.unwrap_or_else(|error| missing("unshare", &error));
+        for told in [&output.stdout, &output.stderr] {
+            tells_no_secret(script, &String::from_utf8_lossy(told));
+        }
+        output
     }
 
     #[track_caller]

@@ -10,12 +10,12 @@ variable "vpc" {
 }
 
 variable "subnet_a" {
-  description = "A subnet of one Availability Zone"
+  description = "A subnet of one Availability Zone; with a way to Debian's mirrors and AWS's APIs (NAT, or public addresses), without which no server gets ready"
   type        = string
 }
 
 variable "subnet_b" {
-  description = "A subnet of another"
+  description = "A subnet of another, with the same"
   type        = string
 }
 

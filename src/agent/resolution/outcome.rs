@@ -129,3 +129,11 @@ impl Resolved {
         }
     }
 }
+
+/// A cache or a forwarder may know more than the fleet's servers do: containers' names, other networks' zones.
+pub(super) const LOCAL_SERVER_REPLACED: &str = "the DNS server on this host that answered until now is not asked any more; \
+    `[resolver] manager = \"none\"` leaves it in use";
+
+/// It is there for the rest of the world, and does not know the fleet's zone.
+pub(super) const FALLEN_BACK: &str =
+    "no discovered server serves; the VPC's resolver is used until one does";

@@ -106,15 +106,13 @@ pub(super) fn ec2(
     untold: &[String],
 ) -> Vec<Finding> {
     let discovery = &known.config.discovery;
-    let value = discovery.value.as_deref().unwrap_or("");
-    let tag = format!("{}{}{value}", discovery.tag, if value.is_empty() { "" } else { "=" });
+    let value = discovery.value.as_deref().unwrap_or_default();
     vec![match listed {
         None => Finding::fine(Check::Ec2, "not needed")
             .because(["the resolver is left alone, and every backend names its servers"]),
         Some(Err(failure)) => failed(Check::Ec2, Verdict::Wrong, failure),
         Some(Ok(servers)) if servers.is_empty() => {
-            Finding::wrong(Check::Ec2, format!("no running instance carries the tag {tag}"))
-                .because([format!("looked for in {}", places(known))])
+            Finding::wrong(Check::Ec2, format!("no running instance carries {}", known.sought()))
                 .remedy([format!(
                     "`aws ec2 create-tags --resources i-… --tags Key={},Value={value}` for each DNS server, or correct [discovery]",
                     discovery.tag
@@ -130,20 +128,8 @@ pub(super) fn ec2(
             Check::Ec2,
             format!("ec2:DescribeInstances lists {} server(s)", servers.len()),
         )
-        .because([format!("tag {tag} in {}", places(known))]),
+        .because([known.sought()]),
     }]
-}
-
-fn places(known: &Known) -> String {
-    let vpcs = &known.config.discovery.vpcs;
-    let own = known.facts.as_ref().and_then(Facts::vpc_id).unwrap_or("this VPC");
-    let vpcs = match (vpcs.is_empty(), known.config.discovery.regions.is_empty()) {
-        (true, true) => own.to_owned(),
-        (true, false) => format!("{own} and any VPC of another Region"),
-        (false, _) => vpcs.join(", "),
-    };
-    let regions = known.config.discovery.regions.join(", ");
-    if regions.is_empty() { vpcs } else { format!("{vpcs} ({regions})") }
 }
 
 /// Whoever resolves AWS's names, and takes over when nobody else answers.

@@ -92,7 +92,10 @@ pub(super) fn configuration(known: &Known, host: &Host<'_>) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::fine(Check::Configuration, sizes));
     }
-    findings.extend(known.notices().iter().map(|it| Finding::note(Check::Configuration, it)));
+    findings.extend(known.notices().iter().map(|it| {
+        Finding::note(Check::Tags, it)
+            .remedy(["switch on tags in instance metadata, or correct the tag"])
+    }));
     if known.is_whole() {
         let lost = abandoned(known, host.notebook);
         findings.extend(lost.iter().map(|it| {

@@ -296,9 +296,11 @@ fn file_findings(
             vec![
                 Finding::note(Check::ResolvConf, format!("{now}; kept: {why}"))
                     .because(notices)
-                    .remedy([
-                        "see the servers that do not answer, and what takes the resolver over",
-                    ]),
+                    .remedy([if resolved.ranking.left_out.is_empty() {
+                        "see what is wrong with the list of servers, and what takes the resolver over"
+                    } else {
+                        "see the servers that do not serve, and what takes the resolver over"
+                    }]),
             ]
         }
         Action::Unmanaged => vec![Finding::fine(Check::ResolvConf, now)],

@@ -218,7 +218,7 @@ async fn zones(
             Opened::Route53(_) => None,
         };
         let (at, why) = match place {
-            None => (opened.port().place(), None),
+            None => (opened.place_of(zone), None),
             Some(place) => {
                 let why = match place.primary {
                     Some(primary) => format!("its primary by MNAME is {} at {primary}", place.mname),

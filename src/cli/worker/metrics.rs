@@ -101,8 +101,9 @@ impl Worker<'_> {
 fn measure_resolver(samples: &mut Samples, resolved: &Resolved) {
     let usable = &resolved.ranking.usable;
     let left_out = resolved.ranking.left_out.len();
-    // Where nobody is known, or was asked, there is nothing to say of them.
-    if !usable.is_empty() || left_out > 0 {
+    // Where nobody was asked, or EC2 did not tell, there is nothing to say of them.
+    let none_is_listed = matches!(resolved.action, Action::Kept(_)) && resolved.failures.is_empty();
+    if !usable.is_empty() || left_out > 0 || none_is_listed {
         let is_used = |ranked: &&Ranked| resolved.in_use.contains(&ranked.server.address.ip());
         let in_use = usable.iter().filter(is_used).count();
         let reserve = usable.len() - in_use;

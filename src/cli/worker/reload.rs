@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     core::job::Outcome,
     ec2::imds::Patience,
+    ports::topic::Topic,
 };
 
 impl Worker<'_> {
@@ -38,9 +39,12 @@ impl Worker<'_> {
                 Performed { status, ..Performed::with(Outcome::Reloaded(rhythm)) }
             }
             Err(errors) => {
-                let told = errors
-                    .iter()
-                    .map(|error| format!("the old configuration stays in force: {error}"));
+                let told = errors.iter().map(|error| {
+                    format!(
+                        "the old configuration stays in force: {error}; see {}",
+                        Topic::Configuration
+                    )
+                });
                 self.say_conditions(RELOAD, told);
                 let status = Some(self.status(&self.report.borrow()));
                 Performed { status, ..Performed::with(Outcome::Done) }

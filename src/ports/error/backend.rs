@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use super::{Disposition, NO_WAY, Situation, Source, Topic, not_authorized};
+use super::{Disposition, Situation, Source, THROTTLED, Topic, no_way, not_authorized};
 use crate::core::name::Name;
 
 /// Why records cannot be read or written.
@@ -223,8 +223,9 @@ impl Situation for BackendError {
             Self::NoAnswer { .. } | Self::ZoneUnknown { .. } => {
                 "see that the servers run and that port 53 is open to them from here, UDP and TCP: `tagalong doctor` asks each".to_owned()
             }
-            Self::Failed { action, .. } if action.contains(':') => NO_WAY.to_owned(),
-            Self::Failed { .. } | Self::Conflict { .. } | Self::Throttled { .. } => return Vec::new(),
+            Self::Failed { action, source } if action.contains(':') => no_way(source).to_owned(),
+            Self::Failed { .. } | Self::Conflict { .. } => return Vec::new(),
+            Self::Throttled { .. } => THROTTLED.to_owned(),
             Self::NoServers { .. } => {
                 "name them (`servers = [\"10.0.0.2\"]`), or tag the DNS servers and check [discovery]".to_owned()
             }
@@ -241,9 +242,10 @@ impl Situation for BackendError {
                 if *skew > 0 { "move forward" } else { "move back" }
             ),
             Self::Refused { operation: "update", zone, .. } => format!(
-                "on BIND the zone needs `update-policy {{ grant KEY zonesub A AAAA PTR TXT; }};` (or per name) for {zone}; on Knot \
-                 an `acl` of the key with `action: update` and all of these types, on PowerDNS `pdnsutil set-meta {zone} \
-                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker (DHCID does with `marker = \"dhcid\"`), and `index` writes PTR below _tagalong"
+                "on BIND the zone needs `update-policy {{ grant KEY wildcard *.{zone} {}; }};`; on Knot \
+                 an `acl` of the key with `action: update` and these types, on PowerDNS `pdnsutil set-meta {zone} \
+                 TSIG-ALLOW-DNSUPDATE KEY`; TXT carries the owner marker (DHCID does with `marker = \"dhcid\"`), and `index` writes PTR below _tagalong",
+                if zone.is_reverse() { "PTR TXT" } else { "A AAAA TXT" }
             ),
             Self::NoTicket { service, keytab, .. } => format!(
                 "see `klist -k {keytab}`, and `kinit -k -t {keytab} PRINCIPAL` followed by `kvno {service}`: the keytab's principal must be one that gets tickets (`principal` \

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Disposition, NO_WAY, Situation, Source, Topic};
+use super::{Disposition, Situation, Source, THROTTLED, Topic, no_way};
 
 /// Why keys cannot be had. No variant holds any of a secret.
 #[derive(Debug, thiserror::Error)]
@@ -101,9 +101,11 @@ impl Situation for KeyError {
             Self::Missing { .. } => vec![
                 "put it there, or say where it is: `key_file`, `key_credential`, `key_parameter` or `key_secret`".to_owned(),
             ],
-            Self::Unreadable { .. } => vec!["let root read it: `ls -l` says who may".to_owned()],
-            Self::Failed { .. } => vec![format!("{NO_WAY}; and that the instance has a role")],
-            Self::Throttled { .. } => Vec::new(),
+            Self::Unreadable { .. } => vec!["run it as root, or let root read it: `ls -l` says who may".to_owned()],
+            Self::Failed { source, .. } => {
+                vec![format!("{}; and that the instance has a role", no_way(source))]
+            }
+            Self::Throttled { .. } => vec![THROTTLED.to_owned()],
         }
     }
 }

@@ -84,6 +84,25 @@ fn metrics_are_in_a_file_and_at_the_listener_as_promtool_wants_them_and_go_with_
 }
 
 #[test]
+fn that_nobody_carries_the_tag_is_told_as_no_servers() {
+    let home = Home::new();
+    let config = fs::read_to_string(home.lab.path("config.toml")).unwrap();
+    let elsewhere = "[discovery]\nvalue = \"elsewhere.internal\"\n";
+    home.lab.file("config.toml", &config.replacen("[discovery]\n", elsewhere, 1));
+    let agent = home.start();
+    let file = home.lab.path("run/metrics/tagalong.prom");
+    until("it is told", || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        ["in_use", "reserve", "left_out"].iter().all(|state| {
+            value(&text, &format!("tagalong_dns_servers{{state=\"{state}\"}}")) == Some(0)
+        })
+    });
+    let sought =
+        "no running instance carries the tag tagalong:dns-server=elsewhere.internal in vpc-";
+    until("it is said", || agent.log().contains(sought));
+}
+
+#[test]
 fn an_address_that_is_taken_keeps_no_agent_from_its_work() {
     let home = Home::new();
     let taken = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -113,6 +132,24 @@ fn the_alerts_are_sound_and_fire_for_ill_hosts_alone() {
         assert!(asked.len() > 8, "{name}");
         assert!(asked.iter().all(|word| known.contains(word)), "{name}: {asked:?}");
     }
+}
+
+#[test]
+fn prometheus_understands_what_each_panel_asks() {
+    let dashboard = crate::pages::text("infra/grafana/tagalong.json");
+    let dashboard: serde_json::Value = serde_json::from_str(&dashboard).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    // As Grafana fills them in.
+    let asked = targets.map(|it| it["expr"].as_str().unwrap().replace("$__range", "3600s"));
+    let rules = asked.map(|expr| serde_json::json!({"record": "a:panel", "expr": expr}));
+    let rules = rules.collect::<Vec<_>>();
+    assert!(rules.len() > 10, "{rules:?}");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rules.yml");
+    let groups = serde_json::json!({"groups": [{"name": "dashboard", "rules": rules}]});
+    fs::write(&path, groups.to_string()).unwrap();
+    promtool(&["check", "rules", "--lint=none", path.to_str().unwrap()], "");
 }
 
 #[test]

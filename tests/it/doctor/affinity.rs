@@ -1,6 +1,6 @@
 //! `doctor --affinity`: what each kind of program will use of a shared name, measured with those that are installed.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, io::Write as _, net::SocketAddr, path::Path};
 
 use sandbox::dns::{Server, Zone};
 use serde_json::Value;
@@ -148,8 +148,8 @@ fn on_this_host(lab: &Lab, gai: &str) -> Run {
 fn the_runtimes_that_are_installed_are_measured() {
     // resolv.conf knows no port but 53, which is root's to take; gai.conf must be there to be mounted over.
     if !rustix::process::geteuid().is_root() || !Path::new("/etc/gai.conf").exists() {
-        eprintln!("not run: it needs root, and an /etc/gai.conf");
-        return;
+        let text = "NOT RUN: the runtimes that are installed need root, and an /etc/gai.conf";
+        return writeln!(std::io::stderr(), "{text}").unwrap();
     }
     let at = SocketAddr::new(own_address().ip(), 53);
     let (lab, _server) = pool(at, "sortlist 10.0.2.0/255.255.255.0\n");

@@ -105,7 +105,7 @@ fn a_region_that_does_not_tell_is_named_with_what_is_kept_of_it() {
     let config = fs::read_to_string(host.lab.path("config.toml")).unwrap();
     let regions = "[discovery]\nregions = [\"us-east-1\", \"eu-west-1\"]\n";
     host.lab.file("config.toml", &config.replace("[discovery]\n", regions));
-    finds(&host.lab, 0, "ec2", "fine", &["lists 2 server(s)", "(us-east-1, eu-west-1)"]);
+    finds(&host.lab, 0, "ec2", "fine", &["lists 2 server(s)", "of us-east-1, eu-west-1"]);
     let only = Some("DescribeInstances@eu-west-1".to_owned());
     host.lab.world.faults().set(Service::Ec2, Fault { fail: Some(500), only, ..Fault::default() });
     let words =

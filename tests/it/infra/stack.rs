@@ -46,10 +46,7 @@ impl Moto {
 
     /// The stack that `localstack/deploy.py` says it has made.
     pub(super) fn deploy(&self, template: &str, stack: &str, parameters: &[&str]) -> Value {
-        let mut command = python();
-        command.arg(repository("localstack/deploy.py")).arg(&self.endpoint);
-        command.arg(repository("infra/cloudformation").join(template)).arg(stack).args(parameters);
-        Started::of(command).finish().expect_code(0).json()
+        deploy(python(), &self.endpoint, template, stack, parameters)
     }
 
     pub(super) fn boto3(&self, script: &str, arguments: &[&str]) -> Run {
@@ -77,9 +74,26 @@ impl Drop for Moto {
     }
 }
 
+/// Makes a stack of a template of infra/, and gives what it made.
+pub(super) fn deploy(
+    mut python: Command,
+    endpoint: &str,
+    template: &str,
+    stack: &str,
+    parameters: &[&str],
+) -> Value {
+    python.arg(repository("localstack/deploy.py")).arg(endpoint);
+    python.arg(repository("infra/cloudformation").join(template)).arg(stack).args(parameters);
+    Started::of(python).finish().expect_code(0).json()
+}
+
 /// Runs a script, whose first argument is where AWS is.
 pub(super) fn boto3(endpoint: &str, script: &str, arguments: &[&str]) -> Run {
-    let mut command = python();
+    run(python(), endpoint, script, arguments)
+}
+
+/// The same, by a Python that may be elsewhere.
+pub(super) fn run(mut command: Command, endpoint: &str, script: &str, arguments: &[&str]) -> Run {
     command.args(["-c", script, endpoint]).args(arguments);
     Started::of(command).finish().expect_code(0)
 }

@@ -22,10 +22,10 @@ use crate::{
 };
 
 /// A LocalStack of its own; it ends with this.
-pub(super) struct LocalStack {
-    pub(super) endpoint: String,
+pub(crate) struct LocalStack {
+    pub(crate) endpoint: String,
     /// `localstack 4.14.0`, or `moto 5.2.5` where Python is too old.
-    pub(super) server: String,
+    pub(crate) server: String,
     /// What comes before a command that runs where LocalStack is.
     enter: Vec<String>,
     child: Child,
@@ -33,7 +33,7 @@ pub(super) struct LocalStack {
 }
 
 impl LocalStack {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let stderr = dir.path().join("stderr");
         let mut command = Command::new(repository("localstack/start"));
@@ -55,7 +55,7 @@ impl LocalStack {
     }
 
     /// Python with boto3, where LocalStack is.
-    pub(super) fn python(&self) -> Command {
+    pub(crate) fn python(&self) -> Command {
         made_python(&self.enter)
     }
 }

@@ -49,6 +49,14 @@ fn plan_fails_when_a_name_is_blocked_or_something_cannot_be_read() {
         "! web-1.corp.internal. is left alone: it holds records without an owner marker",
         "1 blocked",
     ]);
+    // Whatever else would change: a pass would fail.
+    blocked.lab.file("root/etc/resolv.conf", "");
+    let run = blocked.lab.tagalong(&["plan"]).expect_code(1);
+    run.prints(&["1 blocked, resolv.conf would be set"]).says(&[
+        "error: web-1.corp.internal. is left alone: it holds records without an owner marker",
+        "hint: ",
+        "troubleshooting.md#names",
+    ]);
     let silent = whole();
     silent.lab.world.set_denied_actions(["ec2:*"]);
     silent

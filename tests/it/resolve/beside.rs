@@ -92,6 +92,7 @@ fn sets(answering: &[IpAddr]) -> usize {
     let manager = Beside { verdict, applied: AtomicUsize::new(0) };
     let resolution = Resolution {
         listed: Ok(Vec::new()),
+        sought: String::new(),
         prober: &Answering(answering),
         manager: &manager,
         policy: &ResolverPolicy::default(),

@@ -70,7 +70,7 @@ fn an_empty_list_is_no_reason_to_forget_the_last_good_one() {
     }
     trampled
         .is_mended("empty")
-        .says(&["no running instance carries the tag of DNS servers"])
+        .says(&["no running instance carries the tag tagalong:dns-server in vpc-"])
         .expect_code(0);
 }
 

@@ -64,7 +64,7 @@ fn what_the_policy_forbids_is_refused_and_the_hint_says_what_each_servers_policy
     for server in servers {
         once(&server, Some(&key)).says(&[
             &format!("{} refused the update of {ZONE}. (REFUSED)", server.addr()),
-            "`update-policy { grant KEY zonesub A AAAA PTR TXT; };`",
+            "`update-policy { grant KEY wildcard *.corp.internal. A AAAA TXT; };`",
             "on Knot an `acl` of the key with `action: update`",
             "TSIG-ALLOW-DNSUPDATE KEY",
         ]);

@@ -172,7 +172,7 @@ fn a_policy_that_forbids_the_update_is_refused_and_says_what_bind_needs() {
         lab.publish_at(&[named.addr], &key, "reverse = true");
         lab.once_fails().says(&[
             "refused the update of corp.internal. (REFUSED)",
-            "hint: on BIND the zone needs `update-policy { grant KEY zonesub A AAAA PTR TXT; };`",
+            "hint: on BIND the zone needs `update-policy { grant KEY wildcard *.corp.internal. A AAAA TXT; };`",
         ]);
         assert_eq!(dig(named.addr, NAME, "ANY"), [""; 0], "{policy}");
         // Nobody is led to a name that is not there.

@@ -246,6 +246,7 @@ impl<'s> History<'s> {
         let resolution = Resolution {
             announce: &|wanted| scene.world().announced = Some(wanted.clone()),
             listed,
+            sought: String::new(),
             prober: scene,
             manager: scene,
             policy: &self.policy,

@@ -1,13 +1,15 @@
 """page.py PAGE TAGALONG SANDBOX: a page of docs/servers/ as a reader follows it, with the real server.
 
-Every file, `sh server` and `sh host` block of the page is used as it is written: in a network namespace with nothing but loopback, which has
-the page's addresses and the metadata service's own, and in a mount namespace with an /etc, /run and /var/lib of its own. After that the page's
-secondary, then a host that is gone is reaped, and the records are withdrawn. Route 53 is the sandbox's: `sh aws` blocks need AWS's own.
+Every file, `sh server` and `sh host` block of the page is used as it is written and in the page's order: in a network namespace with nothing but
+loopback, which has the page's addresses and the metadata service's own, and in a mount namespace with an /etc, /run and /var/lib of its own.
+`sh server secondary` blocks are run on a second such machine. After each block it is looked at whether it did what the page says (`checks`);
+at the end a host that is gone is reaped, and the records are withdrawn. Route 53 is the sandbox's: `sh aws` blocks need AWS's own.
 
-What differs from the page is only what two servers on one machine need (`Both`), and that the servers are started here, and ended.
+What differs from the page is only that the servers are started here, where the page says `systemctl restart`, and ended.
 """
 
 import json
+import os
 import pathlib
 import re
 import socket
@@ -17,8 +19,8 @@ import threading
 import urllib.request
 
 sys.dont_write_bytecode = True
-from here import (CONTROL, ROOT, US, US_AT, VPC_RESOLVER, account, alone, blocks_of, expect, files_of, host, instance, machine, overlay, run,
-                  shell, spawn, tells_no_secret, until, write)
+from here import (CONTROL, ROOT, TOLD, US, US_AT, VPC_RESOLVER, account, alone, blocks_of, expect, files_of, host, instance, machine, overlay,
+                  run, shell, spawn, tells_no_secret, until, write)
 
 GONE, ACCOUNT = "i-0bbbbbbbbbbbbbbb2", "123456789012"
 PRIMARY, SECONDARY = "10.0.0.2", "10.0.1.2"
@@ -33,19 +35,14 @@ def main():
     servers = {"bind.md": Bind, "knot.md": Knot, "powerdns.md": PowerDns, "active-directory.md": Samba, "route53.md": Route53}
     server = servers[page](work, text)
     # Servers are started here, and by no service manager.
-    machine(work, tagalong, (PRIMARY, SECONDARY), USERS, {"systemctl": "#!/bin/sh\n"})
+    addresses = (PRIMARY,) if server.has_secondary else (PRIMARY, SECONDARY)
+    machine(work, tagalong, addresses, USERS, {"systemctl": "#!/bin/sh\n"})
+    server.second = Second(work) if server.has_secondary else None
     server.prepare()
-    for name, content in server.files.items():
-        write(name, content)
     world(work, sandbox, server)
-    server.serve()
-    for block in server.shell("host"):
-        shell(block)
-    expect(server.answers("web-1.corp.internal", "A"), [US_AT])
-    expect(server.answers("web-1.corp.internal", "TXT"), [f'"tagalong-owner={US}" "home={ACCOUNT}/us-east-1"'])
-    expect(server.answers("23.1.0.10.in-addr.arpa", "PTR"), ["web-1.corp.internal."])
-    if server.has_secondary:
-        until(f'[ "$(dig +short @{SECONDARY} web-1.corp.internal)" = 10.0.1.23 ]')
+    for section in text.split("\n## ")[1:]:
+        server.follow(section.split("\n")[0], blocks_of(section))
+    server.is_published()
     if server.reaps:
         gone(work, "once")
         expect(server.answers("web-2.corp.internal", "A"), ["10.0.1.24"])
@@ -55,135 +52,247 @@ def main():
         expect(server.answers("web-2.corp.internal", "A"), [])
     shell("tagalong withdraw")
     expect(server.answers("web-1.corp.internal", "A"), [])
-    expect(tells_no_secret(server.files.values()), server.secrets)
+    made = [pathlib.Path(name).read_text() for name in server.made]
+    expect(tells_no_secret([*server.files.values(), *made]), server.secrets)
     print(f"{page}: as it is written")
 
 
 class Both:
-    """A server's page, and what it takes to run it and its secondary on one machine."""
+    """A server's page, and what it takes to run it and its secondary."""
 
     has_secondary = reaps = True
-    secrets = 1
+    # Key files that the page's commands have made, and secrets in all.
+    made, secrets = ["new.key"], 2
+    # By section, what to look at after each of its blocks that are run; it gets what the block printed.
+    checks = {}
+    # What the page starts, and how it is started here.
+    unit, program = "", []
     zones, sandbox = [], []
 
     def __init__(self, work, text):
-        self.work, self.blocks = work, blocks_of(text)
-        self.files = files_of(self.blocks)
-
-    def shell(self, where):
-        return [content for language, words, content in self.blocks if language == "sh" and where in words]
+        self.work, self.text = work, text
+        self.files = files_of(blocks_of(text))
 
     def prepare(self):
-        pass
-
-    def serve(self):
         vpc_resolver()
-        blocks = self.shell("server")
-        shell(blocks[0])
-        self.start()
-        until(f"dig +short @{PRIMARY} corp.internal SOA | grep -q '^[^;]'")
-        for block in blocks[1:]:
-            shell(block)
+
+    def follow(self, heading, blocks):
+        ran = 0
+        checks = self.checks.get(heading)
+        for block in blocks:
+            language, words, content = block
+            for name, text in files_of([block]).items():
+                write(name, text)
+            if language == "sh" and "host" in words:
+                self.before_host()
+                told = shell(content)
+            elif language == "sh" and "server" in words:
+                second = self.second if "secondary" in words else None
+                told = shell(content, *(second.around if second else ()))
+                # Servers' programs may tell a key.
+                TOLD.pop()
+                if f"systemctl restart {self.unit}\n" in content:
+                    self.start(second)
+            else:
+                continue
+            if checks:
+                expect(ran < len(checks), True)
+                checks[ran](self, told)
+            ran += 1
+        expect(ran, len(checks) if checks else ran)
+
+    def start(self, second):
+        spawn([*(second.enter if second else ()), *self.program])
+        until(f"dig +short @{SECONDARY if second else PRIMARY} corp.internal SOA | grep -q ns1")
+
+    def before_host(self):
         until(f"dig +short @{PRIMARY} 0.10.in-addr.arpa SOA | grep -q '^[^;]'")
-        self.start_secondary()
 
     def answers(self, name, kind):
         dig = subprocess.run(["dig", f"@{PRIMARY}", "+short", "+norecurse", "+time=2", name, kind], capture_output=True, text=True)
         return sorted(dig.stdout.split("\n"))[1:]
 
+    def is_published(self, told=""):
+        expect(self.answers("web-1.corp.internal", "A"), [US_AT])
+        expect(self.answers("web-1.corp.internal", "TXT"), [f'"tagalong-owner={US}" "home={ACCOUNT}/us-east-1"'])
+        expect(self.answers("23.1.0.10.in-addr.arpa", "PTR"), ["web-1.corp.internal."])
+        if self.has_secondary:
+            for zone in ("corp.internal", "0.10.in-addr.arpa"):
+                until(f'soa=$(dig +short @{PRIMARY} {zone} SOA) && [ "$soa" ] && [ "$soa" = "$(dig +short @{SECONDARY} {zone} SOA)" ]')
+
+    def made_a_key(self, told):
+        """It is as the page's own, which takes its place then."""
+        expect(without_secret(pathlib.Path("tsig.key").read_text()), without_secret(self.files["tsig.key"]))
+
+    def serves_by_hand(self, *names):
+        for name, address in names:
+            expect(self.answers(f"{name}.corp.internal", "A"), [address])
+        self.is_published()
+        for name, address in names:
+            run(f'[ "$(dig +short @{SECONDARY} {name}.corp.internal A)" = {address} ]')
+
+
+def takes(old, new, *at_second):
+    """A check: whether the primary takes updates under these keys, and hands out the zone to them, and the agent goes by them; for `at_second`
+    whether the secondary knows them."""
+
+    def check(server, told):
+        if at_second:
+            expect((asks("tsig.key"), asks("new.key")), at_second)
+        for does in (updates, transfers):
+            expect((does.__name__, does("tsig.key"), does("new.key")), (does.__name__, old, new))
+        run("tagalong withdraw")
+        expect(server.answers("web-1.corp.internal", "A"), [])
+        run("tagalong once")
+        server.is_published()
+
+    return check
+
+
+def updates(key):
+    update = f"server {PRIMARY}\nzone corp.internal\nupdate delete probe.corp.internal. A\nupdate add probe.corp.internal. 60 A 10.0.2.1\nsend\n"
+    return not subprocess.run(["nsupdate", "-k", key], input=update, capture_output=True, text=True).returncode
+
+
+def transfers(key):
+    dig = subprocess.run(["dig", f"@{PRIMARY}", "-k", key, "corp.internal", "AXFR"], capture_output=True, text=True)
+    return "\nns1.corp.internal." in dig.stdout
+
+
+def asks(key):
+    dig = subprocess.run(["dig", f"@{SECONDARY}", "-k", key, "corp.internal", "SOA"], capture_output=True, text=True)
+    return "status: NOERROR" in dig.stdout
+
+
+def without_secret(text):
+    return re.sub(r"""(secret:?) "?[A-Za-z0-9+/=]{20,}"?""", r"\1 ...", re.sub(r"\s+", " ", text)).strip()
+
+
+class Second:
+    """A machine for the secondary, beside the first one."""
+
+    def __init__(self, work):
+        etc = work / "etc-of-second"
+        run(f"cp --archive /etc {etc}")
+        process = spawn(["unshare", "--net", "--mount", "sleep", "infinity"])
+        until(f"grep -q sleep /proc/{process.pid}/comm")
+        self.enter = ["nsenter", f"--target={process.pid}", "--net", "--mount"]
+        self.around = (f"{' '.join(self.enter)} bash -euo pipefail -c \"$(cat << 'END OF BLOCK'\ncd {os.getcwd()}\n", "END OF BLOCK\n)\"\n")
+        run("ip link add name to-second type veth peer name to-first "
+            f"netns {process.pid}; ip link set to-second up; ip route add {SECONDARY} dev to-second src {PRIMARY}")
+        self.run(f"ip link set lo up; ip link set to-first up; ip addr add {SECONDARY}/32 dev to-first; ip route add default dev to-first")
+        self.run(f"mount --bind {etc} /etc; mount -t tmpfs none /run")
+        for user, (runs, *folders) in USERS.items():
+            self.run(f"mkdir -p {runs}; chown {user}:{user} {runs}")
+            for folder in folders:
+                mine = work / "second" / folder.strip("/")
+                self.run(f"mkdir -p {mine}; chown {user}:{user} {mine}; mount --bind {mine} {folder}")
+
+    def run(self, command):
+        before, after = self.around
+        run(f"{before}{command}\n{after}")
+
 
 class Bind(Both):
-    def options(self, address, name, directory="/var/cache/bind", more=""):
-        return f"""options {{ directory "{directory}"; listen-on {{ {address}; {more}}}; listen-on-v6 {{ none; }}; query-source address {address};
-            transfer-source {address}; notify-source {address}; recursion no; dnssec-validation no;
-            pid-file "/run/named/{name}.pid"; session-keyfile "/run/named/{name}.session"; }};\n"""
+    def has_by_hand(self, told):
+        self.serves_by_hand(("printer", "10.0.2.9"))
+        # While it is frozen it takes no updates.
+        run("rndc freeze corp.internal")
+        expect(updates("new.key"), False)
+        run("rndc thaw corp.internal")
+        expect(updates("new.key"), True)
+
+    checks = {
+        "The key": [Both.made_a_key],
+        "Check it": [Both.is_published],
+        "Rotating the key": [takes(True, False), takes(True, False), takes(True, True), takes(False, True), takes(False, True)],
+        "Names by hand": [has_by_hand, lambda self, told: self.serves_by_hand(("printer", "10.0.2.9"), ("scanner", "10.0.2.10"))],
+    }
 
     def prepare(self):
-        write("/etc/bind/named.conf", self.options(PRIMARY, "a", more="127.0.0.1; ") + 'include "/etc/bind/named.conf.local";\n')
-        write("/etc/bind/named.conf.local", "")
-        run("rndc-confgen -a -u bind")
+        super().prepare()
         # The page reloads one that runs.
-        self.named()
+        for address, second in ((PRIMARY, None), (SECONDARY, self.second)):
+            conf = f"""options {{ directory "/var/cache/bind"; listen-on {{ {address}; 127.0.0.1; }}; listen-on-v6 {{ none; }}; recursion no;
+                dnssec-validation no; }};\ninclude "/etc/bind/named.conf.local";\n"""
+            write((self.work / "etc-of-second" if second else pathlib.Path("/etc")) / "bind/named.conf", conf)
+            here = second.run if second else run
+            here("> /etc/bind/named.conf.local; rndc-confgen -a -u bind")
+            spawn([*(second.enter if second else ()), "named", "-g", "-u", "bind"])
+            here("for i in {1..100}; do rndc status && exit; sleep 0.1; done; exit 1")
 
-    def named(self, *options):
-        spawn(["named", "-g", "-u", "bind", *options])
-        if not options:
-            until("rndc status")
-
-    def start(self):
-        pass
-
-    def start_secondary(self):
-        run("install --directory --owner=bind --group=bind /var/cache/bind/b")
-        conf = self.options(SECONDARY, "b", "/var/cache/bind/b")
-        write("/etc/bind/b.conf", f"{conf}controls {{ }};\n{self.files['secondary.named.conf.local']}")
-        self.named("-c", "/etc/bind/b.conf")
-        serves(SECONDARY)
-        # What is looked at on a server that is respawned.
-        for block in Both(self.work, (ROOT / "docs/respawn.md").read_text()).shell("server"):
-            shell(block)
+    def before_host(self):
+        super().before_host()
+        if "looked" not in vars(self):
+            self.looked = True
+            # What is looked at on a server that is respawned.
+            for language, words, content in blocks_of((ROOT / "docs/respawn.md").read_text()):
+                if language == "sh" and "server" in words:
+                    shell(content)
 
 
 class Knot(Both):
-    def start(self):
-        path = pathlib.Path("/etc/knot/knot.conf")
-        path.write_text(path.read_text().replace(f"address: {SECONDARY}@53", f"address: {SECONDARY}@53\n    via: {PRIMARY}"))
-        spawn(["knotd", "-c", str(path)])
+    def made_both_keys(self, told):
+        self.made_a_key(told)
+        made = without_secret("".join(pathlib.Path("key.yaml").read_text().splitlines(True)[1:]))
+        expect(made in without_secret(self.files["knot.conf"]), True)
 
-    def start_secondary(self):
-        run("install --directory --owner=knot --group=knot /run/knot/b /var/lib/knot/b")
-        text = self.files["secondary.knot.conf"].replace("/run/knot", "/run/knot/b").replace("/var/lib/knot", "/var/lib/knot/b")
-        write("/etc/knot/b.conf", text.replace(f"address: {PRIMARY}@53", f"address: {PRIMARY}@53\n    via: {SECONDARY}"))
-        spawn(["knotd", "-c", "/etc/knot/b.conf"])
-        serves(SECONDARY)
+    unit, program = "knot", ["knotd"]
+    checks = {
+        "The key": [made_both_keys],
+        "Check it": [Both.is_published],
+        "Rotating the key": [takes(True, False), takes(True, False), takes(True, True), takes(False, True), takes(False, True)],
+        "Names by hand": [lambda self, told: self.serves_by_hand(("printer", "10.0.2.9")),
+                          lambda self, told: self.serves_by_hand(("printer", "10.0.2.9"), ("scanner", "10.0.2.10"))],
+    }
 
 
 class PowerDns(Both):
-    options = ["--guardian=no", "--daemon=no", "--disable-syslog", "--write-pid=no"]
-
-    def start(self):
-        with open("/etc/powerdns/pdns.conf", "a") as conf:
-            conf.write(f"query-local-address={PRIMARY}\n")
-        spawn(["pdns_server", *self.options])
-
-    def start_secondary(self):
-        run("install --directory --owner=pdns --group=pdns /run/pdns-b /var/lib/powerdns/b")
-        run("sqlite3 /var/lib/powerdns/b/pdns.sqlite3 < /usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")
-        run("chown pdns:pdns /var/lib/powerdns/b/pdns.sqlite3")
-        text = self.files["secondary.pdns.conf"].replace("/var/lib/powerdns/", "/var/lib/powerdns/b/")
-        write("/etc/pdns-b/pdns.conf", f"{text}socket-dir=/run/pdns-b\nquery-local-address={SECONDARY}\n")
-        util = "pdnsutil --config-dir=/etc/pdns-b"
-        for zone in ("corp.internal", "0.10.in-addr.arpa"):
-            run(f"{util} create-secondary-zone {zone} {PRIMARY}")
-        run(f"{util} import-tsig-key agent-key hmac-sha256 ZXhhbXBsZSBvbmx5OiBtYWtlIHlvdXIgb3duIGtleSE=")
-        spawn(["pdns_server", "--config-dir=/etc/pdns-b", *self.options])
-        serves(SECONDARY)
+    unit, program = "pdns", ["pdns_server", "--guardian=no", "--daemon=no", "--disable-syslog", "--write-pid=no"]
+    checks = {
+        "The key": [Both.made_a_key],
+        "Check it": [Both.is_published],
+        "Rotating the key": [takes(True, False), takes(True, False), takes(True, True, True, False), takes(True, True, True, True),
+                             takes(False, True, True, True), takes(False, True, False, True), takes(False, True)],
+        "Known limits": [lambda self, told: expect(re.findall(r"^(\S+)\. hmac-sha256\. \S+$", told, re.M), ["agent-key-2027"])],
+    }
 
 
 class Samba(Both):
     has_secondary = reaps = False
-    secrets = 0
+    made, secrets = [], 0
+    unit, program = "samba-ad-dc", ["samba", "--foreground", "--no-process-group", "--debug-stdout"]
+    checks = {"Check it": [Both.is_published]}
 
     def prepare(self):
+        super().prepare()
         for folder in ("/var/lib/samba", "/var/log/samba", "/var/cache/samba"):
             overlay(self.work, folder)
         # It serves no address of loopback's.
         run(f"ip addr del {PRIMARY}/32 dev lo; ip link add dc type bridge; ip link set dc up; ip addr add {PRIMARY}/24 dev dc")
         run("rm -f /etc/samba/smb.conf; mkdir -p /var/lib/samba/private /run/samba")
 
-    def start(self):
-        spawn(["samba", "--foreground", "--no-process-group", "--debug-stdout"])
+    def start(self, second):
+        spawn(self.program)
         until(f"for port in 53 88 135 389; do (exec 3<>/dev/tcp/{PRIMARY}/$port) || exit 1; done")
-
-    def start_secondary(self):
-        pass
+        until(f"dig +short @{PRIMARY} corp.internal SOA | grep -q '^[^;]'")
 
 
 class Route53(Both):
     """The zones are there from the start, with the id that the page has; the VPC's resolver knows of them, and of no record."""
 
+    def is_the_tables(self, told):
+        """The policy allows the actions that the page's table has, and changes of the page's names alone."""
+        statements = json.loads(pathlib.Path("policy.json").read_text())["Statement"]
+        rows = re.findall(r"^\| (`(?:route53|ec2):.*?) \| ", self.text, re.M)
+        actions = {action.split(":")[1] for statement in statements for action in statement["Action"]}
+        expect(actions, {action for row in rows for action in re.findall(r"`(?:\w+:)?(\w+)`", row)})
+        names = [name for it in statements for name in it.get("Condition", {}).get("ForAllValues:StringLike", {}).values()]
+        expect(names, [["*.corp.internal"], ["*.in-addr.arpa"]])
+
     has_secondary = False
-    secrets = 0
+    made, secrets = [], 0
+    checks = {"The agent": [is_the_tables], "Check it": [Both.is_published]}
     zones = [{"id": id, "name": f"{name}.", "vpcs": [{"region": "us-east-1", "id": "vpc-0123456789abcdef0"}]}
              for id, name in (("Z0123456789", "corp.internal"), ("Z9876543210", "0.10.in-addr.arpa"))]
     sandbox = ["--dns", f"{VPC_RESOLVER}:53=replica", "--zone", "corp.internal"]
@@ -191,7 +300,7 @@ class Route53(Both):
     def prepare(self):
         write("/etc/resolv.conf", f"nameserver {VPC_RESOLVER}\n")
 
-    def serve(self):
+    def before_host(self):
         pass
 
     def answers(self, name, kind):
@@ -243,11 +352,6 @@ def gone(work, verb):
     config = re.sub(r'\[resolver\](\nmanager *= "none")?', places, config)
     write("/etc/tagalong/gone.toml", config)
     shell(f"tagalong --config /etc/tagalong/gone.toml --state-dir {work}/gone-state --run-dir {work}/gone-run --root {work} {verb}")
-
-
-def serves(server):
-    for zone in ("corp.internal", "0.10.in-addr.arpa"):
-        until(f"dig +short @{server} {zone} SOA | grep -q ns1")
 
 
 main()
