@@ -110,6 +110,14 @@ impl Registered {
         self.is_held || (self.failures.is_empty() && !self.blocked.is_empty())
     }
 
+    /// What it is for a later pass that did not register: what was done stands.
+    pub fn settle(&mut self) {
+        let done = std::mem::take(&mut self.done).into_iter();
+        let stands = done.filter(|swap| swap.own().1.is_some()).map(|swap| swap.key.name);
+        let all = self.unchanged.drain(..).chain(stands).collect::<BTreeSet<_>>();
+        self.unchanged = all.into_iter().collect();
+    }
+
     /// Names that stood by our doing before.
     pub fn stood(&self) -> impl Iterator<Item = &Name> {
         let changed = self.done.iter().filter(|swap| swap.own().0.is_some());

@@ -92,7 +92,7 @@ impl Code {
                 "something failed, or is as it should not be: standard error says what, why, and what to do about it. What did not \
                  depend on it was done"
             }
-            Self::Changes => "`plan` found changes",
+            Self::Changes => "`plan` found changes, and nothing in their way",
             Self::Usage => "wrong usage of the command line; nothing was done",
         }
     }

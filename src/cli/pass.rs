@@ -131,10 +131,11 @@ pub(super) fn leave(run_dir: &Path, report: &Report) -> io::Result<()> {
     }
     let before = LastPass::load(run_dir).unwrap_or_default();
     let Inputs { metadata, tags, servers } = report.inputs;
+    let why = report.failures().next().map(|failure| format!(": {failure}"));
     LastPass {
         at: SystemClock.now(),
         ok: report.is_good(),
-        summary: report.to_string(),
+        summary: format!("{report}{}", why.unwrap_or_default()),
         metadata: metadata.or(before.metadata),
         tags: tags.or(before.tags),
         servers: servers.or(before.servers),

@@ -5,6 +5,8 @@ mod zones;
 
 use std::{
     fmt::Display,
+    fs,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -15,22 +17,28 @@ use super::{
     args::Args,
     once::{resolve, resolvers},
     print,
-    wiring::{on_host, refused, settings},
+    wiring::{on_host, read, refused},
 };
 use crate::{
     agent::{
+        notebook::Notebook,
         report::Report,
         resolution::{Action, Mode, Resolved},
     },
-    core::{ledger::Ledger, name::Name, servers::Ranked},
+    core::{
+        ledger::Ledger,
+        name::Name,
+        resolv_conf::{RESOLV_CONF, ResolvConf},
+        servers::Ranked,
+    },
     ec2::imds::Patience,
     ports::{Clock as _, Failure},
     store::{
-        Access,
+        Access, StateFile,
         last_pass::LastPass,
         trampled::{Fate, Trampled},
     },
-    sys::clock::SystemClock,
+    sys::{clock::SystemClock, fs::inside},
 };
 
 /// What `status` shows; its JSON form is for other programs.
@@ -102,14 +110,48 @@ struct Server {
 struct ResolverStatus {
     owner: String,
     nameservers: Vec<String>,
-    up_to_date: bool,
+    /// None where it is not known what it should be.
+    up_to_date: Option<bool>,
 }
 
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
-    let Some(settings) = settings(args) else { return Code::Failed };
+    let (last_pass, trampled) = (LastPass::load(&args.run_dir), Trampled::load(&args.run_dir));
+    let (status, notices, failures) = match look(args) {
+        Ok(((ledger, resolved, zones), notices)) => {
+            let status = status(&ledger, &resolved, zones, last_pass, trampled);
+            (status, notices, resolved.failures)
+        }
+        // What needs no configuration; an agent that runs goes on with the one that it has read.
+        Err(failures) => {
+            let store = StateFile::new(&args.state_dir, Access::ReadOnly);
+            let ledger = Notebook::open_read_only(&store).ledger();
+            let file = fs::read(inside(&args.root, Path::new(RESOLV_CONF))).unwrap_or_default();
+            let in_use = ResolvConf::parse(&file).nameservers();
+            let resolved = Resolved { in_use, ..Resolved::default() };
+            let mut status = status(&ledger, &resolved, Vec::new(), last_pass, trampled);
+            status.resolver.up_to_date = None;
+            (status, store.take_notices(), failures)
+        }
+    };
+    notices.iter().for_each(print::notice);
+    let nothing =
+        if notices.is_empty() { "nothing" } else { "not known: the memory cannot be read" };
+    print::data(if args.json {
+        serde_json::to_string_pretty(&status).unwrap_or_default()
+    } else {
+        text(&status, nothing)
+    });
+    if failures.is_empty() { Code::Done } else { failed(&failures) }
+}
+
+/// The memory, what would be set, and the zones; and what the memory has to say.
+type Seen = ((Ledger, Resolved, Vec<zones::Published>), Vec<String>);
+
+fn look(args: &Args) -> Result<Seen, Vec<Failure>> {
+    let settings = read(args).map_err(|errors| refused(&errors))?;
     let resolvers = resolvers(args);
     // What tags say is part of the configuration; where nobody tells at once, what is known will do.
-    let outcome = on_host(settings, args, Access::ReadOnly, ONE_TRY, async |host| {
+    let (seen, notices) = on_host(settings, args, Access::ReadOnly, ONE_TRY, async |host| {
         let facts = host.facts(tokio::time::Instant::now() + FACTS_PATIENCE).await.ok();
         let known = host.complete(facts.as_ref()).map_err(|errors| refused(&errors))?;
         let ledger = host.notebook.ledger();
@@ -118,27 +160,9 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
             resolve(host, &known, &resolvers, Ok(listed), Mode::Plan),
             zones::look(&known, &ledger)
         );
-        Ok((ledger, resolved, zones))
-    });
-    let mut nothing = "nothing";
-    let (ledger, resolved, zones) = match outcome {
-        Ok((Ok(found), notices)) => {
-            notices.iter().for_each(print::notice);
-            if !notices.is_empty() {
-                nothing = "not known: the memory cannot be read";
-            }
-            found
-        }
-        Ok((Err(failures), _)) | Err(failures) => return failed(&failures),
-    };
-    let trampled = Trampled::load(&args.run_dir);
-    let status = status(&ledger, &resolved, zones, LastPass::load(&args.run_dir), trampled);
-    print::data(if args.json {
-        serde_json::to_string_pretty(&status).unwrap_or_default()
-    } else {
-        text(&status, nothing)
-    });
-    if resolved.failures.is_empty() { Code::Done } else { failed(&resolved.failures) }
+        Ok::<_, Vec<Failure>>((ledger, resolved, zones))
+    })?;
+    Ok((seen?, notices))
 }
 
 fn failed(failures: &[Failure]) -> Code {
@@ -165,9 +189,7 @@ fn status(
     });
     // What `in_use` says after a planned hand-over is what would be; what is there now is in the diff's old side.
     let nameservers = match &resolved.action {
-        Action::Written { before, .. } => {
-            crate::core::resolv_conf::ResolvConf::parse(before.as_bytes()).nameservers()
-        }
+        Action::Written { before, .. } => ResolvConf::parse(before.as_bytes()).nameservers(),
         _ => resolved.in_use.clone(),
     };
     let server = |ranked: &Ranked, serves: bool| Server {
@@ -189,7 +211,7 @@ fn status(
         resolver: ResolverStatus {
             owner: resolved.owner.clone(),
             nameservers: nameservers.iter().map(ToString::to_string).collect(),
-            up_to_date: !matches!(resolved.action, Action::Written { .. } | Action::Failed),
+            up_to_date: Some(!matches!(resolved.action, Action::Written { .. } | Action::Failed)),
         },
         trampled: trampled.map(|Trampled { at, times, held, fate, difference }| Overwritten {
             age: age(at),
@@ -239,7 +261,11 @@ fn text(status: &Status, nothing: &str) -> String {
     if let Some(age) = status.servers_age {
         lines.push(format!("servers       the list is the same for {age} s"));
     }
-    let due = if status.resolver.up_to_date { "" } else { " (out of date: run `tagalong once`)" };
+    let due = match status.resolver.up_to_date {
+        Some(true) => "",
+        Some(false) => " (out of date: run `tagalong once`)",
+        None => " (without a configuration it is not known whether that is right)",
+    };
     let used = match status.resolver.nameservers.as_slice() {
         [] => "no servers of ours".to_owned(),
         servers => servers.join(", "),

@@ -396,8 +396,11 @@ fn a_server_that_is_tagged_while_the_agent_runs_is_used() {
     let home = Home::new();
     let _agent = home.settled();
     let second = fleet_server(Vec::new());
+    let last_pass = || fs::read_to_string(home.lab.path("run/last-pass.json")).unwrap_or_default();
     home.lab.list_server(second.addr(), "us-east-1a");
     until("the new one is in use", || home.uses(&second));
+    // What this pass did, and not what one before it has done.
+    until("the pass is over", || last_pass().contains("internal: 2 unchanged"));
 }
 
 #[test]

@@ -239,7 +239,13 @@ fn whether_the_agent_runs_and_how_its_last_pass_went() {
     finds(&host.lab, 0, "last_pass", "fine", &[" s ago: internal: published"]);
     host.lab.file("tsig.key", "nonsense");
     host.lab.once_fails();
-    finds(&host.lab, 1, "last_pass", "wrong", &[" s ago, failed", "internal: failed"]);
+    finds(
+        &host.lab,
+        1,
+        "last_pass",
+        "wrong",
+        &[" s ago, failed", "internal: failed", "holds no usable key"],
+    );
 }
 
 #[test]

@@ -231,10 +231,18 @@ fn the_vpcs_resolver_is_used_only_when_nothing_else_answers_and_never_mixed_in()
     lab.once_fails();
     assert_eq!(nameservers(&lab.resolv_conf()), [address.ip().to_string()]);
     lab.resolve_only("");
-    lab.once()
-        .says(&["note: no discovered server serves; the VPC's resolver is used until one does"]);
-    assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&vpc]));
+    for _ in 0..2 {
+        lab.once().says(&[
+            "note: no discovered server serves; the VPC's resolver is used until one does",
+        ]);
+        assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&vpc]));
+    }
     let back = Server::start(address, crate::support::fleet_zones(), vec![]).unwrap();
     lab.once();
     assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&back]));
+    // A slip of the pen in the search list is told at once, whoever serves meanwhile.
+    lab.file("root/etc/resolv.conf", &resolv_conf(&[own_address()]));
+    let config = fs::read_to_string(lab.path("config.toml")).unwrap();
+    lab.file("config.toml", &config.replace(ZONE, "crop.internal"));
+    lab.once().says(&["no listed server knows crop.internal., which each is asked for"]);
 }

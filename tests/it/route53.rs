@@ -108,6 +108,11 @@ fn reverse_names_are_written_where_they_are_demanded() {
     assert_eq!(values(&lab, REVERSE_ID, reverse, "PTR"), [""; 0]);
     assert_eq!(values(&lab, REVERSE_ID, reverse, "TXT"), [""; 0]);
     assert_eq!(values(&lab, REVERSE_ID, "99.1.0.10.in-addr.arpa", "PTR"), ["web-1.corp.internal."]);
+    lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 98].into()));
+    lab.tagalong(&["plan"]).expect_code(2).prints(&[
+        &format!("zone corp.internal. at Route 53 zone {ID}\n"),
+        &format!("zone 10.in-addr.arpa. at Route 53 zone {REVERSE_ID}\n"),
+    ]);
 }
 
 #[test]

@@ -91,6 +91,8 @@ const PAGES: [(Shape, &[&str]); 4] = [
     (
         Shape::Debian,
         &[
+            // beside a configuration that is right
+            "docs/troubleshooting.md",
             "README.md",
             "docs/iam.md",
             "docs/security.md",

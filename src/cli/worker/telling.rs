@@ -15,6 +15,7 @@ impl Worker<'_> {
         report.inputs = host.inputs();
         // For `status` alone.
         let _ = leave(&self.args.run_dir, &report);
+        report.registered.iter_mut().for_each(Registered::settle);
         let status = Some(self.status(&report));
         let outcome = if is_good { Outcome::Done } else { Outcome::Failed };
         Performed { status, rhythm: Some(self.rhythm()), ..Performed::with(outcome) }

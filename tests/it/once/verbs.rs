@@ -179,6 +179,27 @@ fn status_needs_neither_metadata_nor_aws() {
 }
 
 #[test]
+fn status_beside_a_broken_configuration_says_what_needs_none() {
+    let whole = whole();
+    whole.lab.once();
+    let config = std::fs::read_to_string(whole.lab.path("config.toml")).unwrap();
+    whole.lab.file("config.toml", &format!("{config}serach = 1\n"));
+    let server = whole.server.addr().ip();
+    whole.lab.tagalong(&["status"]).expect_code(1).says(&["no such key `resolver.serach`"]).prints(&[
+        "published     web-1.corp.internal. by internal, ",
+        &format!("resolv.conf   {server} (without a configuration it is not known whether that is right)"),
+        "last pass     ",
+    ]);
+    let status = whole.lab.tagalong(&["status", "--json"]).expect_code(1).json();
+    assert_eq!(status["resolver"]["up_to_date"], serde_json::Value::Null);
+    assert_eq!(status["published"][1]["name"], NAME);
+    // A memory that cannot be read is not an empty one.
+    whole.lab.file("config.toml", &config);
+    whole.lab.file("state/state.json", "{");
+    whole.lab.tagalong(&["status"]).prints(&["published     not known: the memory cannot be read"]);
+}
+
+#[test]
 fn status_says_what_the_last_pass_did_whoever_configured_it_and_wherever_the_servers_are() {
     for by_tags in [false, true] {
         let whole = whole();
@@ -250,7 +271,10 @@ fn config_show_says_each_value_and_where_it_comes_from() {
     let whole = whole();
     whole.lab.world.update_instance(US, |host| {
         host.tags.insert("tagalong:discovery.refresh".into(), "90s".into());
+        host.tags.insert("tagalong:discovery.refesh".into(), "90s".into());
     });
+    let misspelt = "note: the tag `tagalong:discovery.refesh` sets nothing";
+    whole.lab.tagalong(&["config", "check"]).expect_code(0).says(&[misspelt]);
     let file = whole.lab.path("config.toml");
     let run = whole.lab.tagalong(&["config", "show"]).expect_code(0);
     let row = |key: &str| {
