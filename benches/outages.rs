@@ -98,6 +98,7 @@ fn main() {
     let mut wanted = std::env::args().skip(1).collect::<Vec<_>>();
     // cargo's own
     wanted.retain(|word| word != "--bench");
+    let mut lines = 0;
     println!("failed of all look-ups, the longest");
     for subject in Subject::ALL {
         let rows: [(&str, Scenario); 4] = [
@@ -111,6 +112,7 @@ fn main() {
             if !(wanted.is_empty() || wanted.iter().any(|word| line.contains(word))) {
                 continue;
             }
+            lines += 1;
             let machine = subject.machine();
             let servers = Servers {
                 first: Some(machine.vpc.named(FIRST)),
@@ -133,6 +135,7 @@ fn main() {
             drop(servers);
         }
     }
+    assert!(lines > 0, "there is no line with {wanted:?}");
 }
 
 /// What becomes of the servers.

@@ -41,6 +41,8 @@ pub struct Registration<'a> {
     pub desired: &'a BTreeMap<Name, Wish>,
     /// What becomes of names that were published before and are not to be held now.
     pub unwanted: Unwanted,
+    /// Backends that have published, and that the configuration no longer has.
+    pub former: &'a BTreeSet<String>,
     /// Names to take back although the ledger does not know them.
     pub also_retired: BTreeSet<Name>,
     /// Who knows whether other owners of names still exist; nobody is asked where nothing is to be published.
@@ -113,15 +115,10 @@ impl Registered {
     /// What it is for a later pass that did not register: what was done stands.
     pub fn settle(&mut self) {
         let done = std::mem::take(&mut self.done).into_iter();
-        let stands = done.filter(|swap| swap.own().1.is_some()).map(|swap| swap.key.name);
+        let stands = done.filter(|swap| swap.because != Reason::Retired && swap.own().1.is_some());
+        let stands = stands.map(|swap| swap.key.name);
         let all = self.unchanged.drain(..).chain(stands).collect::<BTreeSet<_>>();
         self.unchanged = all.into_iter().collect();
-    }
-
-    /// Names that stood by our doing before.
-    pub fn stood(&self) -> impl Iterator<Item = &Name> {
-        let changed = self.done.iter().filter(|swap| swap.own().0.is_some());
-        self.unchanged.iter().chain(changed.map(|swap| &swap.key.name))
     }
 
     /// Whether everything wanted stands.
@@ -173,9 +170,27 @@ impl Registration<'_> {
         }
     }
 
+    /// Whether a former backend is this one under its old name, by what stands before anything is done: that is its own then.
+    fn is_renamed(&self, plan: &Plan) -> bool {
+        if self.former.is_empty() {
+            return false;
+        }
+        let before = self.notebook.ledger().published;
+        let noted = before.get(self.name);
+        let is_new = |name: &&Name| noted.is_none_or(|noted| !noted.contains_key(*name));
+        let standing = plan.standing().filter(is_new).cloned().collect::<BTreeSet<_>>();
+        // Where it cannot be noted it is as it was.
+        let _ = self.notebook.note(|it| it.note_renamed(self.name, &standing, self.former));
+        self.notebook.ledger().published != before
+    }
+
     /// One time through; the error is what stands in the way of more.
     async fn pass(&self, outcome: &mut Registered) -> Option<BackendError> {
-        let Planned { plan, desired, notices } = match self.plan().await {
+        let mut planned = self.plan().await;
+        if planned.as_ref().is_ok_and(|planned| self.is_renamed(&planned.plan)) {
+            planned = self.plan().await;
+        }
+        let Planned { plan, desired, notices } = match planned {
             Ok(planned) => planned,
             Err(error) => return Some(error),
         };

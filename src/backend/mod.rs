@@ -69,11 +69,10 @@ impl Opened {
     /// Where changes of a zone go, for people.
     #[must_use]
     pub fn place_of(&self, zone: &Name) -> String {
-        let id = match self {
-            Self::Route53(backend) => backend.zone_ids().into_iter().find(|(_, it)| it == zone),
-            Self::Rfc2136(_) => None,
-        };
-        id.map_or_else(|| self.port().place(), |(id, _)| format!("Route 53 zone {id}"))
+        match self {
+            Self::Route53(backend) => backend.place_of(zone),
+            Self::Rfc2136(_) => self.port().place(),
+        }
     }
 
     /// Zone ids to remember.

@@ -171,6 +171,12 @@ pub(super) async fn register_all(
     }
 }
 
+/// The backends that have published, and that the configuration no longer has; none while that is not known.
+pub(super) fn former(known: &Known, notebook: &Notebook<'_>) -> BTreeSet<String> {
+    let published = notebook.ledger().published.into_keys().filter(|_| known.is_whole());
+    published.filter(|name| !known.config.backends.contains_key(name)).collect()
+}
+
 /// Names that nobody will take back, since the backend that they were published by is not configured any more.
 pub(super) fn abandoned(known: &Known, notebook: &Notebook<'_>) -> Vec<String> {
     let published = notebook.ledger().published.into_iter();
@@ -254,21 +260,17 @@ async fn register_at(
         backend: opened.port(),
         desired: wishes.desired.get(name).unwrap_or(&nothing),
         unwanted: wishes.unwanted(),
+        former: &former(known, host.notebook),
         also_retired: BTreeSet::new(),
         notebook: host.notebook,
         clock: &SystemClock,
         deadline,
     };
-    let noted = host.notebook.ledger().published.remove(name).unwrap_or_default();
     let mut outcome = registration.run().await;
     outcome.notices.extend(notice);
     let (zones, now) = (opened.zone_ids(), SystemClock.now());
-    let standing = outcome.stood().filter(|name| known.is_whole() && !noted.contains_key(name));
-    let standing = standing.cloned().collect::<BTreeSet<_>>();
-    if let Err(error) = host.notebook.note(|ledger| {
-        ledger.remember_zones(name, zones.clone(), now);
-        ledger.note_renamed(name, &standing, |backend| known.config.backends.contains_key(backend));
-    }) {
+    if let Err(error) = host.notebook.note(|ledger| ledger.remember_zones(name, zones.clone(), now))
+    {
         outcome.failures.push(Failure::of(&error));
     }
     outcome

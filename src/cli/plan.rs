@@ -157,6 +157,7 @@ async fn plan_of(
         backend: opened.port(),
         desired: wishes.desired.get(name).unwrap_or(&nothing),
         unwanted: wishes.unwanted(),
+        former: &BTreeSet::new(),
         also_retired: BTreeSet::new(),
         notebook: host.notebook,
         clock: &SystemClock,
@@ -241,7 +242,7 @@ fn text(found: &Found) -> String {
         if blocked == 0 { "nothing blocked".to_owned() } else { format!("{blocked} blocked") };
     let failed = failures(found).count();
     if failed > 0 {
-        rest = format!("{rest}, {} above left the rest unknown", count(failed, "error"));
+        rest = format!("{rest}, what depends on {} is not known", count(failed, "error"));
     }
     lines.push(format!(
         "{} in {}, {} unchanged, {rest}{set}; nothing was sent",

@@ -17,7 +17,7 @@ use super::{
     args::Args,
     once::{resolve, resolvers},
     print,
-    wiring::{on_host, read, refused},
+    wiring::{memory_notices, on_host, read, refused},
 };
 use crate::{
     agent::{
@@ -115,8 +115,10 @@ struct ResolverStatus {
 }
 
 pub(super) fn run(args: &Args, _started: Instant) -> Code {
+    let seen = look(args);
+    // By then an agent that has just begun has said what it found.
     let (last_pass, trampled) = (LastPass::load(&args.run_dir), Trampled::load(&args.run_dir));
-    let (status, notices, failures) = match look(args) {
+    let (status, notices, failures) = match seen {
         Ok(((ledger, resolved, zones), notices)) => {
             let status = status(&ledger, &resolved, zones, last_pass, trampled);
             (status, notices, resolved.failures)
@@ -124,13 +126,14 @@ pub(super) fn run(args: &Args, _started: Instant) -> Code {
         // What needs no configuration; an agent that runs goes on with the one that it has read.
         Err(failures) => {
             let store = StateFile::new(&args.state_dir, Access::ReadOnly);
-            let ledger = Notebook::open_read_only(&store).ledger();
+            let notebook = Notebook::open_read_only(&store);
+            let ledger = notebook.ledger();
             let file = fs::read(inside(&args.root, Path::new(RESOLV_CONF))).unwrap_or_default();
             let in_use = ResolvConf::parse(&file).nameservers();
             let resolved = Resolved { in_use, ..Resolved::default() };
             let mut status = status(&ledger, &resolved, Vec::new(), last_pass, trampled);
             status.resolver.up_to_date = None;
-            (status, store.take_notices(), failures)
+            (status, memory_notices(&store, &notebook), failures)
         }
     };
     notices.iter().for_each(print::notice);

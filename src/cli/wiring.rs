@@ -282,13 +282,15 @@ pub(super) fn on_host<T>(
         let _ = notebook.note(|ledger| ledger.role = Some(role.clone()));
     }
     runtime.shutdown_background();
-    let mut notices = store.take_notices();
-    notices.extend(
-        notebook
-            .unread()
-            .map(|error| format!("the run went on without its memory: {}", Failure::of(error))),
-    );
-    Ok((result, notices))
+    Ok((result, memory_notices(&store, &notebook)))
+}
+
+/// What the memory has to say of itself.
+pub(super) fn memory_notices(store: &StateFile, notebook: &Notebook<'_>) -> Vec<String> {
+    let unread = notebook.unread();
+    let unread =
+        unread.map(|error| format!("the run went on without its memory: {}", Failure::of(error)));
+    store.take_notices().into_iter().chain(unread).collect()
 }
 
 /// The system gives us nothing to run on.

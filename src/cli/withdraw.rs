@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use super::{
     Code,
     args::Args,
-    once::{abandoned, backends, open},
+    once::{abandoned, backends, former, open},
     pass::carry_out,
     wiring::{Host, failure_of, refused},
 };
@@ -112,6 +112,7 @@ pub(super) async fn withdraw(
             backend: opened.port(),
             desired: &nothing,
             unwanted: Unwanted::Retired,
+            former: &former(&known, host.notebook),
             also_retired,
             instances: None,
             notebook: host.notebook,

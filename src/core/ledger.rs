@@ -125,23 +125,24 @@ impl Ledger {
         names.filter(|name| !desired.contains_key(name)).cloned().collect()
     }
 
-    /// A backend that is not `configured` any more, and of whose names another one found some `standing` as ours without having
-    /// published them, is that one under its old name: what it published is the other's.
+    /// Of the `former` backends, which the configuration no longer has, the one that has published some of `standing` is `backend` under
+    /// its old name, where that has found them as ours without having published them: what it published is the other's. Where
+    /// there are several, nobody can say which: views of one domain have the same names.
     pub fn note_renamed(
         &mut self,
         backend: &str,
         standing: &BTreeSet<Name>,
-        configured: impl Fn(&str) -> bool,
+        former: &BTreeSet<String>,
     ) {
-        let is_old = |name: &str, names: &BTreeMap<Name, Published>| {
-            !configured(name) && names.keys().any(|it| standing.contains(it))
+        let published = |former: &&String| {
+            let names = self.published.get(*former).into_iter().flat_map(BTreeMap::keys);
+            names.into_iter().any(|name| standing.contains(name))
         };
-        let old = self.published.extract_if(.., |name, names| is_old(name, names));
-        let mut names = old.flat_map(|(_, names)| names).collect::<BTreeMap<_, _>>();
-        if !names.is_empty() {
-            names.extend(self.published.remove(backend).unwrap_or_default());
-            self.published.insert(backend.to_owned(), names);
-        }
+        let mut old = former.iter().filter(published);
+        let (Some(old), None) = (old.next(), old.next()) else { return };
+        let mut names = self.published.remove(old).unwrap_or_default();
+        names.extend(self.published.remove(backend).unwrap_or_default());
+        self.published.insert(backend.to_owned(), names);
     }
 
     /// Before a plan is carried out: every name that may come to stand in a zone.
@@ -266,6 +267,33 @@ mod tests {
         let again = Plan { unchanged: vec!["a.x".parse().unwrap()], ..Plan::default() };
         ledger.note_after("internal", &again, &[], &desired, 99);
         assert_eq!(ledger, before);
+    }
+
+    #[test]
+    fn a_backend_under_a_new_name_is_known_by_what_it_finds_unless_two_may_be_it() {
+        let name = |text: &str| text.parse::<Name>().unwrap();
+        let published = |names: &[&str]| {
+            let one = Published { at: 7, confirmed: true, kept: Kept::default() };
+            names.iter().map(|it| (name(it), one.clone())).collect::<BTreeMap<_, _>>()
+        };
+        let former = |names: &[&str]| names.iter().map(|it| (*it).to_owned()).collect();
+        let all = BTreeMap::from([
+            ("inside".to_owned(), published(&["a.x", "b.x"])),
+            ("outside".to_owned(), published(&["a.x"])),
+        ]);
+        let found = BTreeSet::from([name("a.x")]);
+        let renamed = |found: &BTreeSet<Name>, former: BTreeSet<String>| {
+            let mut ledger = Ledger { published: all.clone(), ..Ledger::default() };
+            ledger.note_renamed("new", found, &former);
+            ledger.published
+        };
+        let mut one = all.clone();
+        let names = one.remove("inside").unwrap();
+        one.insert("new".to_owned(), names);
+        assert_eq!(renamed(&found, former(&["inside"])), one);
+        assert_eq!(renamed(&found, former(&["inside", "outside"])), all, "either may be it");
+        assert_eq!(renamed(&found, former(&[])), all, "both are there");
+        assert_eq!(renamed(&BTreeSet::from([name("c.x")]), former(&["inside"])), all);
     }
 
     #[test]

@@ -88,6 +88,16 @@ impl Plan {
         self.changes.is_empty()
     }
 
+    /// Names at which something of ours stands, as it should or not; not those that are taken over.
+    pub fn standing(&self) -> impl Iterator<Item = &Name> {
+        let swaps = self.changes.iter().flat_map(|change| &change.swaps);
+        let is_ours = |swap: &&RrsetSwap| {
+            let is_taken = matches!(swap.because, Reason::OwnerGone(_) | Reason::OwnerMoved(_));
+            swap.own().0.is_some() && !is_taken
+        };
+        self.unchanged.iter().chain(swaps.filter(is_ours).map(|swap| &swap.key.name))
+    }
+
     /// Whether a wanted name will not stand.
     fn lacks(&self, name: &Name) -> bool {
         self.unanswered.contains_key(name)

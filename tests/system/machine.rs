@@ -391,7 +391,7 @@ impl Drop for Machine {
             }
         } else {
             if self.running.is_some() {
-                self.run("cat /run/tagalong/* /run/tagalong/hook/* 2>/dev/null");
+                self.run("find /run/tagalong -type f -exec cat {} +");
             }
             let disk = self.dir.path().join("disk");
             let output = Command::new("journalctl")

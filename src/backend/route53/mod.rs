@@ -114,6 +114,15 @@ impl Route53 {
         self.zones.lock().map(|zones| zones.clone()).unwrap_or_default()
     }
 
+    /// Where changes of a zone go: the configured one, or the one that its names are found in.
+    #[must_use]
+    pub fn place_of(&self, zone: &Name) -> String {
+        let configured =
+            self.zone_id.clone().filter(|_| self.configured_zone().as_ref() == Some(zone));
+        let found = || self.known_zone_of(zone).map(|(_, id)| id);
+        configured.or_else(found).map_or_else(|| self.place(), |id| format!("Route 53 zone {id}"))
+    }
+
     async fn change(&self, zone_id: &str, batch: ChangeBatch) -> Result<(), ChangeError> {
         let call = self.client.change_resource_record_sets().hosted_zone_id(zone_id);
         call.change_batch(batch).send().await.map(drop)

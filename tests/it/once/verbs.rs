@@ -63,7 +63,7 @@ fn plan_fails_when_a_name_is_blocked_or_something_cannot_be_read() {
         .lab
         .tagalong(&["plan"])
         .expect_code(1)
-        .prints(&["nothing blocked, 2 errors above left the rest unknown"])
+        .prints(&["nothing blocked, what depends on 2 errors is not known"])
         .says(&["error: EC2 does not let this instance call"]);
 }
 

@@ -43,6 +43,7 @@ def main():
     world(work, sandbox, server)
     for section in text.split("\n## ")[1:]:
         server.follow(section.split("\n")[0], blocks_of(section))
+    expect(set(server.checks) - set(server.followed), set())
     server.is_published()
     if server.reaps:
         gone(work, "once")
@@ -71,7 +72,7 @@ class Both:
     zones, sandbox = [], []
 
     def __init__(self, work, text):
-        self.work, self.text = work, text
+        self.work, self.text, self.followed = work, text, []
         self.files = files_of(blocks_of(text))
 
     def prepare(self):
@@ -79,6 +80,7 @@ class Both:
 
     def follow(self, heading, blocks):
         ran = 0
+        self.followed.append(heading)
         checks = self.checks.get(heading)
         for block in blocks:
             language, words, content = block
