@@ -20,7 +20,7 @@ use sandbox::{
 };
 use serde_json::{Value, json};
 
-use self::stack::{Moto, Network, Server, Shell, boto3, deploy, run};
+use self::stack::{Machine, Moto, Network, Shell, boto3, deploy, run};
 use crate::{
     authority::{dig, parsed, tsig_keygen},
     localstack::{LocalStack, python, repository},
@@ -78,18 +78,20 @@ fn the_demo_is_deployed_and_its_hosts_follow_its_servers_and_are_named_at_them_a
     let port = 10_053;
     network.add("127.78.1.10");
     let at = |address: &str| SocketAddr::new(address.parse().unwrap(), port);
-    let primary = Server::start(&shell, text("primary"), at("127.78.1.10"), port);
-    let servers = made["servers"].as_array().unwrap().iter().map(|id| {
+    let primary = Machine::play(&shell, text("primary"), at("127.78.1.10")).serve();
+    let machines = made["servers"].as_array().unwrap().iter().map(|id| {
         let id = id.as_str().unwrap();
         let address = made["instances"][id]["address"].as_str().unwrap();
         network.add(address);
-        (id.to_owned(), Server::start(&shell, text("server"), at(address), port))
+        (id.to_owned(), Machine::play(&shell, text("server"), at(address)))
     });
-    let servers = servers.collect::<Vec<_>>();
-    assert_eq!(servers.len(), 2, "one in each zone");
+    let machines = machines.collect::<Vec<_>>();
+    assert_eq!(machines.len(), 2, "one in each zone");
+    let lives = machines.iter().map(|(id, machine)| machine.live(&shell, imds_of(id)));
+    let mut lives = lives.collect::<Vec<_>>();
+    machines.iter().for_each(|(_, machine)| machine.waits());
     assert!(moto.tagged(DNS_SERVER).is_empty(), "no server is found before it serves");
-    let mut lives =
-        servers.iter().map(|(id, server)| server.live(&shell, imds_of(id))).collect::<Vec<_>>();
+    let servers = machines.iter().map(|(id, machine)| (id, machine.serve())).collect::<Vec<_>>();
     until("both servers have tagged themselves", || moto.tagged(DNS_SERVER).len() == 2);
 
     let config = shell.play(text("host"));
@@ -126,7 +128,7 @@ fn the_demo_is_deployed_and_its_hosts_follow_its_servers_and_are_named_at_them_a
     }
 
     // A server whose group ends it says so before it goes, and is used last from then on.
-    let (leaving, server) = &servers[0];
+    let (leaving, server) = (servers[0].0, &servers[0].1);
     world.update_instance(leaving, |it| it.target_lifecycle_state = Some("Terminated".to_owned()));
     lives.remove(0).ends_well();
     assert_eq!(moto.tagged(DRAINING), [leaving.as_str()]);

@@ -258,47 +258,69 @@ impl Drop for Network {
     }
 }
 
+/// A machine of a DNS server after its user data have run; named does not run on it yet.
+pub(super) struct Machine {
+    addr: SocketAddr,
+    dir: PathBuf,
+}
+
 /// A `named` with the configuration that user data wrote, at its instance's address; it ends with this.
 pub(super) struct Server {
     pub(super) addr: SocketAddr,
-    machine: PathBuf,
     _process: Process,
 }
 
-impl Server {
-    pub(super) fn start(shell: &Shell, user_data: &str, addr: SocketAddr, port: u16) -> Self {
-        let nobody = own_address();
-        let machine = shell.play(user_data);
-        let read = |name: &str| fs::read_to_string(machine.join("etc/bind").join(name)).unwrap();
-        let here = machine.display();
+impl Machine {
+    pub(super) fn play(shell: &Shell, user_data: &str, addr: SocketAddr) -> Self {
+        Self { addr, dir: shell.play(user_data) }
+    }
+
+    /// Starts its server.
+    pub(super) fn serve(&self) -> Server {
+        let (nobody, port) = (own_address(), self.addr.port());
+        let read = |name: &str| fs::read_to_string(self.dir.join("etc/bind").join(name)).unwrap();
+        let here = self.dir.display();
         let listen = format!(
             "listen-on port {port} {{ {}; }}; listen-on-v6 {{ none; }}; pid-file \"{here}/pid\"; session-keyfile \"{here}/session.key\"",
-            addr.ip()
+            self.addr.ip()
         );
         let conf = format!("{}{}", read("named.conf.options"), read("named.conf.local"))
             .replace("listen-on { any; }; listen-on-v6 { any; }", &listen)
             .replace("primaries {", &format!("primaries port {port} {{"))
             .replace("169.254.169.253;", &format!("{} port {};", nobody.ip(), nobody.port()));
-        let (process, ()) = Process::start(&machine, || {
-            fs::write(machine.join("named.conf"), format!("{conf}\ncontrols {{ }};\n")).unwrap();
+        let (process, ()) = Process::start(&self.dir, || {
+            fs::write(self.dir.join("named.conf"), format!("{conf}\ncontrols {{ }};\n")).unwrap();
         });
-        Self { addr, machine, _process: process }
+        Server { addr: self.addr, _process: process }
     }
 
     /// Runs what tags the server, which user data have put beside it; the instance's metadata are at `imds`.
     pub(super) fn live(&self, shell: &Shell, imds: SocketAddr) -> Life {
-        let script = self.machine.join("usr/local/sbin/dns-server-life");
+        let script = self.dir.join("usr/local/sbin/dns-server-life");
         let text = fs::read_to_string(&script).unwrap();
         let (ip, port) = (self.addr.ip(), self.addr.port());
         let text = text
             .replace("169.254.169.254", &imds.to_string())
             .replace("@127.0.0.1", &format!("-p {port} @{ip}"))
             .replace("sleep 150", "sleep 0.1")
-            .replace("sleep 5", "sleep 0.1");
+            .replace("sleep 5", "sleep 0.1")
+            .replace("sleep 1\n", &format!("echo >>{}; sleep 0.1\n", self.waited().display()));
         fs::write(&script, text).unwrap();
         let mut command = shell.bash(&script);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Life(command.spawn().unwrap())
+    }
+
+    /// Where a line is written each time that its server was asked and did not answer.
+    fn waited(&self) -> PathBuf {
+        self.dir.join("waited")
+    }
+
+    /// Waits until its server was asked a few times, and did not answer.
+    pub(super) fn waits(&self) {
+        until("the server that does not serve is waited for", || {
+            fs::read_to_string(self.waited()).is_ok_and(|text| text.lines().count() >= 3)
+        });
     }
 }
 
