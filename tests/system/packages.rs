@@ -10,10 +10,7 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{
-        Ends, FIRST_ADDRESS, INTERFACE, KEY, Namespace, PRIMARY, ROUTER, Vpc, say, tells_no_secret,
-        until,
-    },
+    lab::{Ends, FIRST_ADDRESS, INTERFACE, KEY, Namespace, PRIMARY, ROUTER, Vpc, say, until},
     manual::pages::blocks,
     package::{self, build},
 };
@@ -79,7 +76,7 @@ impl Tree {
         let output = self.network.inside(|| command.output());
         let output = output.unwrap_or_else(|error| missing("unshare", &error));
         for told in [&output.stdout, &output.stderr] {
-            tells_no_secret(script, &String::from_utf8_lossy(told));
+            self.vpc.tells_no_secret(script, &String::from_utf8_lossy(told));
         }
         output
     }
@@ -240,6 +237,27 @@ fn debian_package(release: &str) {
     tree.ask("dpkg --install /mnt/new.deb");
     tree.configure();
     tree.ask("tagalong once 2>&1; rm --recursive /etc/tagalong/*; dpkg --purge tagalong");
+    assert_same(&tree.everything(), &clean);
+
+    // What could not be given back is not thrown away, even so.
+    tree.ask("dpkg --install /mnt/new.deb");
+    tree.configure();
+    tree.ask(
+        "mkdir /var/lib/systemd/timers; touch /var/lib/systemd/timers/stamp-tagalong-reap.timer",
+    );
+    let told = tree.ask(
+        "tagalong once 2>&1; rm --recursive /etc/tagalong/*
+        mount --bind /etc/resolv.conf /etc/resolv.conf; mount --options remount,bind,ro /etc/resolv.conf
+        dpkg --purge tagalong 2>&1; umount /etc/resolv.conf; rm --recursive /run/mount",
+    );
+    assert!(told.contains("stays, since the resolver could not be given back"), "{told}");
+    assert_eq!(
+        tree.ask("rmdir /var/lib/systemd/timers; ls /var/lib/tagalong"),
+        "resolv.conf.found\n"
+    );
+    assert_eq!(tree.ask("cat /var/lib/tagalong/resolv.conf.found"), theirs);
+    // The package again, and the way back is there.
+    tree.ask("dpkg --install /mnt/new.deb; tagalong restore; dpkg --purge tagalong");
     assert_same(&tree.everything(), &clean);
 }
 
