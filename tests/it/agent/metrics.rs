@@ -155,6 +155,7 @@ fn prometheus_understands_what_each_panel_asks() {
 #[test]
 fn each_alert_leads_to_a_section_of_the_manual() {
     let rules = crate::pages::text("infra/prometheus/alerts.yml");
+    let page_of_metrics = crate::pages::text("docs/metrics.md");
     let mut led = 0;
     for rule in rules.split("- alert: ").skip(1) {
         let name = rule.lines().next().unwrap();
@@ -162,9 +163,11 @@ fn each_alert_leads_to_a_section_of_the_manual() {
         let target = url.and_then(|url| url.strip_prefix(MANUAL)?.split_once('#'));
         let Some((page, anchor)) = target else { panic!("{name} leads to {url:?}") };
         assert!(crate::docs::anchors(page).contains(anchor), "{name} leads to {url:?}");
+        assert!(page_of_metrics.contains(&format!("| `{name}`")), "{name} is not on the page");
         led += 1;
     }
     assert!(led > 8, "{led} alerts");
+    assert_eq!(page_of_metrics.matches("| `Tagalong").count(), led, "and no other is");
 }
 
 const MANUAL: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/");
