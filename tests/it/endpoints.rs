@@ -9,7 +9,7 @@ use sandbox::{
     world::{Account, World},
 };
 
-use crate::support::{Lab, US, own_address};
+use crate::support::{Lab, Started, US, own_address};
 
 /// The endpoints that a pass wants which calls EC2, Route 53, Systems Manager and Secrets Manager.
 fn called(partition: &str, region: &str, aws: &str, environment: &[(&str, &str)]) -> Vec<String> {
@@ -44,8 +44,7 @@ fn called(partition: &str, region: &str, aws: &str, environment: &[(&str, &str)]
     );
     let mut command = lab.command(&["once", "--deadline", "3s"]);
     command.envs(environment.iter().copied());
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    Started::of(command).finish().expect_code(1);
     let names = resolver.received().into_iter().map(|one| one.name.to_lowercase());
     names
         .filter(|name| name.contains("amazonaws") || name.contains("api.aws"))

@@ -54,6 +54,16 @@ fn a_key_is_read_wherever_it_is_kept() {
 }
 
 #[test]
+#[should_panic(expected = "told.log holds a secret")]
+fn a_key_that_a_run_tells_is_seen_at_the_end_of_its_test() {
+    let lab = Lab::new();
+    let key = lab.file("tsig.key", &tsig_keygen("hmac-sha256", "agent-key"));
+    let mut leak = Command::new("sh");
+    leak.args(["-c", "cat \"$0\""]).arg(key).arg("--config").arg(lab.path("config.toml"));
+    Started::of(leak).finish();
+}
+
+#[test]
 fn a_key_that_is_not_to_be_had_is_said_with_its_place_and_what_to_do() {
     let named = Named::primary(&fleet(), &tsig_keygen("hmac-sha256", "agent-key"));
     let check = |keys: &str, denied: &str, expect: &[&str]| {
@@ -133,6 +143,8 @@ fn the_agent_reads_a_key_once_and_again_when_a_server_does_not_take_it() {
         let named = Named::primary_at(addr, &zones, &both(&old));
         let lab = Lab::new();
         lab.world.put_parameter("/tagalong/tsig", &old);
+        // For the search of the logs, when the parameter is another.
+        lab.file("old.key", &old);
         publish(&lab, addr, PARAMETER);
         let config = fs::read_to_string(lab.path("config.toml")).unwrap();
         lab.file(
@@ -161,7 +173,7 @@ impl Agent {
     fn start(lab: &Lab) -> Self {
         let mut command: Command = lab.command(&["run"]);
         let log = fs::File::create(lab.path("agent.log")).unwrap();
-        Self(command.stderr(log).spawn().unwrap())
+        Self(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap())
     }
 }
 
@@ -183,6 +195,7 @@ fn of_several_keys_the_first_that_the_server_takes_signs() {
     lab.once();
     assert_eq!(dig(named.addr, NAME, "A"), ["10.0.1.23"]);
     assert_eq!(reads(&lab, Service::SecretsManager), 1, "the next key is at hand");
+    lab.file("old.key", &old);
     // None is taken: what is said is of the first, and the text was read once more.
     lab.world.put_secret("tagalong/tsig", &new);
     lab.world.clear_requests();

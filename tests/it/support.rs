@@ -6,7 +6,7 @@ use std::{
     fs,
     io::{Read, Write as _},
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -164,7 +164,7 @@ impl Lab {
     }
 
     pub(crate) fn start(&self, arguments: &[&str]) -> Started {
-        Started { told: Some(self.path("told.log")), ..Started::of(self.command(arguments)) }
+        Started::of(self.command(arguments))
     }
 
     /// `once`, which must do all that it is asked to.
@@ -181,7 +181,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if !thread::panicking() {
-            crate::secrets::are_kept(self);
+            crate::secrets::are_kept(self.dir.path(), &self.world.secrets());
         }
     }
 }
@@ -212,7 +212,7 @@ pub(crate) fn mounted(lab: &Lab, script: &str, arguments: &[&str], program: &[&s
     if let Err(error) = Command::new("unshare").arg("--version").output() {
         missing("unshare", &error);
     }
-    Started { told: Some(lab.path("told.log")), ..Started::of(command) }.finish()
+    Started::of(command).finish()
 }
 
 /// A run that has ended.
@@ -267,17 +267,19 @@ pub(crate) struct Started {
     pub(crate) child: Child,
     at: Instant,
     readers: [thread::JoinHandle<String>; 2],
-    /// Where what it told is kept.
-    told: Option<PathBuf>,
+    /// Where what it told is kept: beside the configuration, if it is the program.
+    log: Option<PathBuf>,
 }
 
 impl Started {
     pub(crate) fn of(mut command: Command) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut words = command.get_args().skip_while(|word| *word != "--config");
+        let log = words.nth(1).map(|config| Path::new(config).with_file_name("told.log"));
         let at = Instant::now();
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let readers = [reader(child.stdout.take().unwrap()), reader(child.stderr.take().unwrap())];
-        Self { child, at, readers, told: None }
+        Self { child, at, readers, log }
     }
 
     /// Waits for its end; one that never ends is ended by its handle, and is a failure.
@@ -301,11 +303,7 @@ impl Started {
             self.child.kill().unwrap();
             self.child.wait().unwrap();
         }
-        let [stdout, stderr] = self.readers.map(|reader| reader.join().unwrap());
-        if let Some(path) = self.told {
-            let mut log = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
-            log.write_all([stdout.as_str(), &stderr].concat().as_bytes()).unwrap();
-        }
+        let [stdout, stderr] = self.told();
         let code = status.and_then(|status| status.code()).unwrap_or(-1);
         let run = Run { code, stdout, stderr, elapsed };
         // Each error of a verb leads to the manual.
@@ -320,6 +318,17 @@ impl Started {
     pub(crate) fn kill(mut self) {
         let _ = self.child.kill();
         self.child.wait().unwrap();
+        self.told();
+    }
+
+    /// What it printed and what it said; its host's end searches the log for secrets.
+    fn told(self) -> [String; 2] {
+        let told = self.readers.map(|reader| reader.join().unwrap());
+        if let Some(path) = self.log {
+            let mut log = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+            log.write_all(told.concat().as_bytes()).unwrap();
+        }
+        told
     }
 }
 

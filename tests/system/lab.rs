@@ -317,6 +317,29 @@ impl Vpc {
             self.aws
         )
     }
+
+    /// Fails if `text` holds the fleet's key, or the credentials of a role.
+    pub(crate) fn tells_no_secret(&self, what: &str, text: &str) {
+        tells_no_secret(what, text);
+        let is_told = self.world.secrets().iter().any(|secret| text.contains(secret));
+        assert!(!is_told, "{what} holds a role's credentials:\n{text}");
+    }
+
+    /// Fails if a file below holds one of them.
+    pub(crate) fn keeps_no_secret(&self, folder: &Path) {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => self.keeps_no_secret(&path),
+                Ok(kind) if kind.is_file() => {
+                    let octets = fs::read(&path).unwrap_or_default();
+                    let text = String::from_utf8_lossy(&octets);
+                    self.tells_no_secret(&path.display().to_string(), &text);
+                }
+                _ => {}
+            }
+        }
+    }
 }
 
 /// The primary address of each of the host's interfaces.
@@ -569,10 +592,10 @@ impl Drop for Host {
             }
             eprintln!("--- resolv.conf\n{}", self.read("/etc/resolv.conf"));
         } else {
-            keeps_no_secret(&self.path("/var/lib/tagalong"));
-            keeps_no_secret(&self.path("/run/tagalong"));
+            self.vpc.keeps_no_secret(&self.path("/var/lib/tagalong"));
+            self.vpc.keeps_no_secret(&self.path("/run/tagalong"));
             for name in [INTERFACE, SECOND_INTERFACE, MOVED_INTERFACE, "agent"] {
-                tells_no_secret(name, &self.log(name));
+                self.vpc.tells_no_secret(name, &self.log(name));
             }
         }
     }
@@ -582,21 +605,6 @@ impl Drop for Host {
 pub(crate) fn tells_no_secret(what: &str, text: &str) {
     let secret = KEY.split("secret \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
     assert!(!text.contains(secret), "{what} holds the key's secret:\n{text}");
-}
-
-/// Fails if a file below holds it.
-pub(crate) fn keeps_no_secret(folder: &Path) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => keeps_no_secret(&path),
-            Ok(kind) if kind.is_file() => {
-                let octets = fs::read(&path).unwrap_or_default();
-                tells_no_secret(&path.display().to_string(), &String::from_utf8_lossy(&octets));
-            }
-            _ => {}
-        }
-    }
 }
 
 fn dhclient_arguments(interface: &str) -> Vec<String> {

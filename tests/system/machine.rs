@@ -13,10 +13,7 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
-    lab::{
-        Ends, KEY, Namespace, ROUTER, US, Vpc, keeps_no_secret, say, tells_no_secret, until,
-        until_within,
-    },
+    lab::{Ends, KEY, Namespace, ROUTER, US, Vpc, say, until, until_within},
     package,
 };
 
@@ -288,7 +285,7 @@ impl Machine {
         let output = command.stdin(Stdio::null()).output();
         let output = output.unwrap_or_else(|error| missing("nsenter", &error));
         for told in [&output.stdout, &output.stderr] {
-            tells_no_secret(script, &String::from_utf8_lossy(told));
+            self.vpc.tells_no_secret(script, &String::from_utf8_lossy(told));
         }
         output
     }
@@ -399,9 +396,13 @@ impl Drop for Machine {
                 .arg(disk.join("var/log/journal"))
                 .output();
             let journal = output.map(|output| output.stdout).unwrap_or_default();
-            tells_no_secret("the journal", &String::from_utf8_lossy(&journal));
+            self.vpc.tells_no_secret("the journal", &String::from_utf8_lossy(&journal));
             for kept in ["var/lib/tagalong", "var/log"] {
-                keeps_no_secret(&disk.join(kept));
+                self.vpc.keeps_no_secret(&disk.join(kept));
+            }
+            for boot in 1..=self.boots {
+                let log = fs::read(self.dir.path().join(format!("boot-{boot}.log"))).unwrap();
+                self.vpc.tells_no_secret("the console", &String::from_utf8_lossy(&log));
             }
         }
     }

@@ -1,6 +1,9 @@
 //! Active Directory's way: Samba as a domain controller with its own DNS server, in a network namespace, and machine accounts that
 //! sign updates by their keytabs. A new domain is made for the test, and goes with it.
 
+#[path = "../it/secrets.rs"]
+mod secrets;
+
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
@@ -45,6 +48,7 @@ impl Domain {
              dns_canonicalize_hostname = false\n rdns = false\n[realms]\n CORP.TEST = {{\n  kdc = {ADDRESS}\n }}\n"
         );
         fs::write(dir.path().join("krb5.conf"), krb5).unwrap();
+        fs::create_dir(dir.path().join("host")).unwrap();
         let directories = [
             "winbindd socket",
             "ntp signd socket",
@@ -159,7 +163,7 @@ impl Domain {
             run("samba-tool", &words.collect::<Vec<_>>());
         };
         for name in ["WEB-1", "WEB-2"] {
-            let (account, keytab) = (format!("{name}$"), format!("{path}/{name}.keytab"));
+            let (account, keytab) = (format!("{name}$"), format!("{path}/host/{name}.keytab"));
             tool(&["computer", "create", name]);
             tool(&["user", "setpassword", &account, "--newpassword", PASSWORD]);
             tool(&["domain", "exportkeytab", &keytab, "--principal", &account]);
@@ -176,7 +180,7 @@ impl Domain {
     /// The account that signs; `None` for none.
     fn configure(&self, account: Option<&str>) {
         let credentials = account.map_or_else(String::new, |name| {
-            let keytab = self.path(&format!("{name}.keytab"));
+            let keytab = self.path(&format!("host/{name}.keytab"));
             format!("keytab = \"{}\"\nprincipal = \"{name}$@CORP.TEST\"\n", keytab.display())
         });
         let text = format!(
@@ -186,7 +190,7 @@ impl Domain {
             self.metadata.imds()[0],
             self.metadata.aws().unwrap()
         );
-        fs::write(self.path("config.toml"), text).unwrap();
+        fs::write(self.path("host/config.toml"), text).unwrap();
     }
 
     fn run(&self, program: &str, arguments: &[&str], keytab: &str) -> Output {
@@ -205,13 +209,15 @@ impl Domain {
     #[track_caller]
     fn tagalong(&self, verb: &[&str], code: i32) -> String {
         let [config, state, run, root] =
-            ["config.toml", "state", "run", "root"].map(|name| self.path(name));
+            ["config.toml", "state", "run", "root"].map(|name| self.path("host").join(name));
         fs::create_dir_all(root.join("etc")).unwrap();
         let [config, state, run, root] =
             [&config, &state, &run, &root].map(|path| path.to_str().unwrap());
         let places = ["--config", config, "--state-dir", state, "--run-dir", run, "--root", root];
         let output = self.run(env!("CARGO_BIN_EXE_tagalong"), &[&places, verb].concat(), "");
         let text = [output.stdout, output.stderr].concat();
+        fs::write(self.path("host/told.log"), &text).unwrap();
+        secrets::are_kept(&self.path("host"), &self.world.secrets());
         let text = String::from_utf8_lossy(&text).into_owned();
         assert_eq!(output.status.code(), Some(code), "{text}");
         text
@@ -255,7 +261,7 @@ fn a_machine_account_keeps_its_names_in_active_directory() {
     let script = domain.path("update");
     fs::write(&script, format!("server {ADDRESS}\nupdate add beside.{NAME} 60 A 10.0.0.1\nsend\n"))
         .unwrap();
-    let output = domain.run("nsupdate", &["-g", script.to_str().unwrap()], "WEB-1.keytab");
+    let output = domain.run("nsupdate", &["-g", script.to_str().unwrap()], "host/WEB-1.keytab");
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8_lossy(&output.stderr).contains("tsig verify failure"), "{output:?}");
     assert_eq!(domain.dig(&format!("beside.{NAME}"), "A"), ["10.0.0.1"]);
@@ -304,19 +310,19 @@ fn a_machine_account_keeps_its_names_in_active_directory() {
 /// What else Samba answers in its own way: each is told, and nothing is changed.
 fn faults(domain: &Domain) {
     // A name in no zone of the domain.
-    let config = fs::read_to_string(domain.path("config.toml")).unwrap();
+    let config = fs::read_to_string(domain.path("host/config.toml")).unwrap();
     let elsewhere = config.replace(".corp.test\"", ".elsewhere.test\"");
-    fs::write(domain.path("config.toml"), elsewhere).unwrap();
+    fs::write(domain.path("host/config.toml"), elsewhere).unwrap();
     let told = domain.tagalong(BRIEFLY, 1);
     assert!(told.contains("no zone that the backend serves holds it"), "{told}");
     // No zone is given away.
-    fs::write(domain.path("config.toml"), &config).unwrap();
+    fs::write(domain.path("host/config.toml"), &config).unwrap();
     domain.tagalong(ONCE, 0);
     let told = domain.tagalong(&["reap"], 1);
     assert!(told.contains("corp.test."), "{told}");
     // DHCID records are unknown to it.
     let dhcid = config.replace("kind = \"rfc2136\"", "kind = \"rfc2136\"\nmarker = \"dhcid\"");
-    fs::write(domain.path("config.toml"), dhcid).unwrap();
+    fs::write(domain.path("host/config.toml"), dhcid).unwrap();
     rename(domain, "web-9");
     let told = domain.tagalong(BRIEFLY, 1);
     assert!(told.contains("NOTIMP"), "{told}");
@@ -326,7 +332,7 @@ fn faults(domain: &Domain) {
     let words = ["user", "setpassword", "WEB-1$", "--newpassword", "Another-Passw0rd", "-s", &conf];
     let changed = domain.run("samba-tool", &words, "");
     assert!(changed.status.success(), "{changed:?}");
-    fs::write(domain.path("config.toml"), &config).unwrap();
+    fs::write(domain.path("host/config.toml"), &config).unwrap();
     domain.world.update_instance(US, |host| host.move_to([10, 0, 1, 26].into()));
     let told = domain.tagalong(BRIEFLY, 1);
     assert!(

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 
 use crate::{
     bind::missing,
+    secrets,
     support::{Run, Started, ZONE},
 };
 
@@ -121,6 +122,8 @@ pub(super) struct Fleet<'a> {
     localstack: &'a LocalStack,
     seeded: Value,
     sandbox: Option<Sandbox>,
+    /// What `web-1` has as its role's credentials.
+    secrets: Vec<String>,
     address: String,
     has_tags: bool,
     zone_id: Option<String>,
@@ -137,7 +140,16 @@ impl<'a> Fleet<'a> {
         let address = seeded["instances"]["web-1"]["address"].as_str().unwrap().to_owned();
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("root/etc")).unwrap();
-        Self { localstack, seeded, sandbox: None, address, has_tags: true, zone_id: None, dir }
+        Self {
+            localstack,
+            seeded,
+            sandbox: None,
+            secrets: Vec::new(),
+            address,
+            has_tags: true,
+            zone_id: None,
+            dir,
+        }
     }
 
     pub(super) fn zone_id(&self, name: &str) -> String {
@@ -194,6 +206,8 @@ impl<'a> Fleet<'a> {
              [discovery]\nvalue = \"{ZONE}\"\nport = {PORT}\n[resolver]\nmanager = \"resolv-conf\"\n"
         );
         fs::write(self.path("config.toml"), config).unwrap();
+        let role = self.boto3(ROLE, [format!("http://{metadata}").as_str()]);
+        self.secrets = role.stdout.lines().map(str::to_owned).collect();
         self.sandbox = Some(sandbox);
     }
 
@@ -210,7 +224,9 @@ impl<'a> Fleet<'a> {
             command.arg(option).arg(self.path(place));
         }
         command.args(arguments);
-        Started::of(command).finish()
+        let run = Started::of(command).finish();
+        secrets::are_kept(self.dir.path(), &self.secrets);
+        run
     }
 
     /// `once`, which must do all that it is asked to.
@@ -360,6 +376,14 @@ for zone, name, kind, value in map(json.loads, records):
     found = {"Name": name, "Type": kind, "TTL": 300, "ResourceRecords": [{"Value": value}]}
     batch = {"Changes": [{"Action": "CREATE", "ResourceRecordSet": found}]}
     seed.client("route53", endpoint).change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+"#;
+/// Prints what is secret of a role's credentials.
+const ROLE: &str = r#"
+import sys
+from botocore.utils import InstanceMetadataFetcher
+endpoint, metadata = sys.argv[1:]
+role = InstanceMetadataFetcher(timeout=10, base_url=metadata).retrieve_iam_role_credentials()
+print(role["secret_key"], role["token"], sep="\n")
 "#;
 /// Where the fleet's DNS servers listen: below the ports that the system gives to clients.
 const PORT: u16 = 10_054;
