@@ -54,8 +54,8 @@ pub struct Reaped {
     pub owners: usize,
     /// What goes, or would go.
     pub removals: Vec<Removal>,
-    /// Owners that are gone, and not for long enough: with the seconds that are left.
-    pub waiting: Vec<(OwnerId, u64)>,
+    /// Owners that are gone, and not for long enough.
+    pub waiting: Vec<Waiting>,
     /// How many names are left for another time, by the limit.
     pub left: usize,
     /// Owners of whom EC2 of this account cannot know.
@@ -66,6 +66,17 @@ pub struct Reaped {
     pub notices: Vec<String>,
     /// What went wrong.
     pub failures: Vec<Failure>,
+}
+
+/// An owner that is gone, and not for long enough.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// Who.
+    pub owner: OwnerId,
+    /// The seconds that are left.
+    pub left: u64,
+    /// The names that carry its marker.
+    pub names: BTreeSet<Name>,
 }
 
 /// What goes from one name.
@@ -135,7 +146,9 @@ impl Reaping<'_> {
             let since = known.get(&owner.to_string()).copied().unwrap_or(now);
             let left = self.grace.as_secs().saturating_sub(now.saturating_sub(since));
             if left > 0 {
-                reaped.waiting.push((owner, left));
+                let names = read.values().filter_map(|records| owned(records).remove(&owner));
+                let names = names.flatten().collect();
+                reaped.waiting.push(Waiting { owner, left, names });
                 continue;
             }
             for (zone, records) in &read {

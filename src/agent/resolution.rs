@@ -19,9 +19,8 @@ use crate::{
     core::{
         detect::{Clue, Owner, Verdict},
         ledger::{KnownServers, Ledger},
-        reason::Reason,
         resolv_conf::{ResolvConf, ResolverPolicy, Wanted, wanted},
-        servers::{Answer, Findings, Health, Here, NameServer, Ranked, Ranking, behind, rank},
+        servers::{Answer, Findings, Health, Here, NameServer, Ranking, behind, rank},
     },
     ports::{Clock, Depth, Failure, Prober, ResolverManager, error::ResolverError, topic::Topic},
 };
@@ -66,6 +65,8 @@ pub enum Mode<'a> {
     Learn,
     /// It is only said what would be set.
     Plan,
+    /// The same, by what is remembered alone.
+    Recall,
 }
 
 impl Mode<'_> {
@@ -75,17 +76,23 @@ impl Mode<'_> {
         matches!(self, Self::Apply | Self::Follow(_))
     }
 
+    /// Whether EC2 is asked.
+    #[must_use]
+    pub fn asks(self) -> bool {
+        self.applies() || matches!(self, Self::Plan)
+    }
+
     /// Whether what is found is remembered.
     #[must_use]
     pub fn remembers(self) -> bool {
-        !matches!(self, Self::Plan)
+        !matches!(self, Self::Plan | Self::Recall)
     }
 
     /// Remembers an order, where it can be, and says whether it may be set now.
     fn is_settled(self, order: &[IpAddr]) -> bool {
         match self {
             Self::Follow(wanted) => wanted.replace(order.to_vec()) == order,
-            Self::Apply | Self::Learn | Self::Plan => true,
+            Self::Apply | Self::Learn | Self::Plan | Self::Recall => true,
         }
     }
 }
@@ -130,7 +137,7 @@ impl Resolution<'_> {
             }
         }
         outcome.wanted.clone_from(&wanted);
-        if !listed.is_empty() && is_unknown_to_all(&outcome.ranking) {
+        if !listed.is_empty() && outcome::is_unknown_to_all(&outcome.ranking) {
             outcome.notices.push(format!(
                 "no listed server knows {}, which each is asked for: see the first of `resolver.search`, and `discovery.value`",
                 self.prober.zone()
@@ -206,13 +213,12 @@ impl Resolution<'_> {
                 return servers.clone();
             }
             Ok(_) => format!("no running instance carries {}", self.sought),
-            Err(failure) => {
-                // With a last good list the resolver is served; without one this part of the pass has failed.
-                if known.is_none() {
-                    outcome.failures.push(failure.clone());
-                }
-                failure.to_string()
+            // With a last good list the resolver is served; without one this part of the pass has failed.
+            Err(failure) if known.is_none() => {
+                outcome.failures.push(failure.clone());
+                return Vec::new();
             }
+            Err(failure) => failure.to_string(),
         };
         if let Some(known) = known {
             let age = self.clock.now().saturating_sub(known.at);
@@ -362,35 +368,14 @@ impl Resolution<'_> {
             if !stands {
                 return;
             }
+        } else if let (Mode::Plan, Some(error)) = (mode, outcome::hindrance(self.manager.verdict()))
+        {
+            outcome.failures.push(self.failure(&error));
+            return;
         }
         outcome.in_use.clone_from(&wanted.nameservers);
         outcome.stands = after.to_string();
         outcome.action = Action::Written { before: current.to_string(), after: after.to_string() };
-        tracing::info!(servers = ?wanted.nameservers, because = %reasons(&outcome.ranking), "resolver set");
+        tracing::info!(servers = ?wanted.nameservers, because = %outcome::reasons(&outcome.ranking), "resolver set");
     }
-}
-
-/// Why each server stands where it stands.
-fn reasons(ranking: &Ranking) -> String {
-    let ranked = ranking.usable.iter().chain(&ranking.left_out);
-    let texts = ranked.map(|Ranked { server, because, .. }| {
-        let because = because.iter().map(ToString::to_string).collect::<Vec<_>>();
-        format!("{}: {}", server.address.ip(), because.join(" · "))
-    });
-    texts.collect::<Vec<_>>().join("; ")
-}
-
-/// Whether servers answer, and none of these knows the zone that it is asked for, or tells.
-fn is_unknown_to_all(ranking: &Ranking) -> bool {
-    let is_silent = |reason: &Reason| matches!(reason, Reason::Silent { .. });
-    let is_other = |reason: &Reason| match reason {
-        Reason::Ignorant => true,
-        Reason::Unwilling { rcode } => rcode == "REFUSED",
-        _ => false,
-    };
-    let mut answering =
-        ranking.left_out.iter().filter(|ranked| !ranked.because.iter().any(is_silent)).peekable();
-    ranking.usable.is_empty()
-        && answering.peek().is_some()
-        && answering.all(|ranked| ranked.because.iter().any(is_other))
 }

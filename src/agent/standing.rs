@@ -35,6 +35,12 @@ impl Standing {
         News { begun: only_in(&now, &before), over: only_in(&before, &now) }
     }
 
+    /// Whether `part` meets a condition of this text at the moment.
+    #[must_use]
+    pub fn meets(&self, part: &str, text: &str) -> bool {
+        self.told.get(part).is_some_and(|met| met.contains_key(&stem(text)))
+    }
+
     /// What `part` meets at the moment.
     pub fn of(&self, part: &str) -> impl Iterator<Item = &str> {
         self.told.get(part).into_iter().flat_map(|met| met.values().map(String::as_str))
@@ -73,6 +79,7 @@ mod tests {
         assert_eq!(standing.now("a", texts(&[silent])).begun, [silent]);
         assert_eq!(standing.now("a", texts(&[silent])), News::default());
         assert_eq!(standing.now("b", texts(&[silent])).begun, [silent], "each part for itself");
+        assert!(standing.meets("b", silent) && !standing.meets("b", "other"));
         let news = standing.now("a", texts(&["other"]));
         assert_eq!((news.begun, news.over), (texts(&["other"]), texts(&[silent])));
     }

@@ -37,7 +37,7 @@ pub(super) async fn near(
     let kept = host.notebook.ledger().subnets.filter(|kept| kept.vpc_id == vpc);
     let is_due = kept.as_ref().is_none_or(|kept| SystemClock.now() >= kept.until);
     let mut subnets = kept.map(|kept| kept.subnets).unwrap_or_default();
-    if is_due && mode.applies() {
+    if is_due && mode.asks() {
         let late = |_| Err(Failure::told("EC2 did not tell the subnets in time", None, Topic::Ec2));
         let lasts = match timeout(PATIENCE, known.subnets()).await.unwrap_or_else(late) {
             Ok(found) => {
@@ -53,8 +53,10 @@ pub(super) async fn near(
         };
         let until = SystemClock.now() + lasts.as_secs();
         let now_known = KnownSubnets { vpc_id: vpc.to_owned(), subnets: subnets.clone(), until };
-        let noted = host.notebook.note(|ledger| ledger.subnets = Some(now_known.clone()));
-        outcome.failures.extend(noted.err().map(|error| Failure::of(&error)));
+        if mode.remembers() {
+            let noted = host.notebook.note(|ledger| ledger.subnets = Some(now_known.clone()));
+            outcome.failures.extend(noted.err().map(|error| Failure::of(&error)));
+        }
     }
     Some(networks(&Surroundings::of(facts, &subnets)))
 }

@@ -151,7 +151,7 @@ pub(super) enum Page {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
 pub(super) enum ConfigVerb {
-    /// The effective value of every key, and where it comes from
+    /// The effective value of every key that has one, and where it comes from
     Show,
     /// Say whether the configuration can be used, and what is wrong with it
     Check,

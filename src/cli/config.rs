@@ -19,6 +19,7 @@ use crate::{
         iam::Policy,
         settings::{ConfigError, Origin, Settings, keyless_tags},
     },
+    core::facts::{Facts, TagSource},
     ec2::imds::Patience,
     keys::file::KeyFile,
     ports::{KeySource as _, chain, topic::Topic},
@@ -27,7 +28,7 @@ use crate::{
 
 pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
     let unusable = |errors| (errors, Topic::Configuration);
-    let checked = complete(args).map_err(unusable).and_then(|(settings, partition)| {
+    let checked = complete(args).map_err(unusable).and_then(|(settings, facts)| {
         if verb == ConfigVerb::Show {
             show(args, &settings);
         }
@@ -37,7 +38,7 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
             ConfigVerb::Show | ConfigVerb::IamPolicy => Vec::new(),
         };
         if verb == ConfigVerb::IamPolicy {
-            iam_policy(&config, &partition);
+            iam_policy(&config, facts.as_ref());
         }
         if errors.is_empty() { Ok(config) } else { Err((errors, Topic::Keys)) }
     });
@@ -54,15 +55,17 @@ pub(super) fn run(args: &Args, verb: ConfigVerb, _started: Instant) -> Code {
     }
 }
 
-/// The files' settings, with what the instance's tags add; and which AWS this is.
-fn complete(args: &Args) -> Result<(Settings, String), Vec<ConfigError>> {
+/// The files' settings, with what the instance's tags add; and the instance, if this is one that tells.
+fn complete(args: &Args) -> Result<(Settings, Option<Facts>), Vec<ConfigError>> {
     let mut settings = read(args)?;
-    let partition = add_tags(args, &mut settings)?;
-    Ok((settings, partition.unwrap_or_else(|| "aws".to_owned())))
+    let facts = add_tags(args, &mut settings)?;
+    Ok((settings, facts))
 }
 
-fn iam_policy(config: &Config, partition: &str) {
-    let policy = Policy::of(config, partition);
+fn iam_policy(config: &Config, facts: Option<&Facts>) {
+    let partition = facts.map_or("aws", |facts| &facts.identity.partition);
+    let tags = facts.map_or(TagSource::Unavailable, |facts| facts.tags.source);
+    let policy = Policy::of(config, partition, tags);
     if policy.statement.is_empty() {
         print::notice("this configuration calls nothing of AWS");
     }
@@ -144,9 +147,7 @@ fn check(args: &Args, checked: Result<&Config, &Vec<ConfigError>>) {
 }
 
 /// Adds what the instance's tags say, if they can be read at once: the files can be checked anywhere.
-///
-/// The partition where the instance is, if there is one.
-fn add_tags(args: &Args, settings: &mut Settings) -> Result<Option<String>, Vec<ConfigError>> {
+fn add_tags(args: &Args, settings: &mut Settings) -> Result<Option<Facts>, Vec<ConfigError>> {
     let one_try =
         Patience { attempts: 1, limit: Duration::from_millis(500), backoff: Duration::ZERO };
     let facts = on_host(settings.clone(), args, Access::ReadOnly, one_try, async |host| {
@@ -154,24 +155,21 @@ fn add_tags(args: &Args, settings: &mut Settings) -> Result<Option<String>, Vec<
     });
     // What is wrong with the files themselves is told when they are checked.
     let Ok((facts, _)) = facts else { return Ok(None) };
-    let (unread, partition) = match facts {
+    let unread = match &facts {
         Ok(facts) => {
             settings.overlay_tags(&facts.tags.values)?;
-            let is_named = |tag: &str| {
-                let is = |key: &str| settings.get(key).map(|it| it.value.to_string());
-                ["discovery.tag", "discovery.draining"].map(is).contains(&Some(format!("{tag:?}")))
-            };
-            let tags = facts.tags.values.keys().map(String::as_str);
-            let keyless = keyless_tags(tags).filter(|tag| !is_named(tag));
+            let discovery = ["discovery.tag", "discovery.draining"]
+                .map(|key| settings.text(key).unwrap_or_default());
+            let keyless = keyless_tags(facts.tags.values.keys(), discovery);
             keyless.map(keyless_tag).for_each(print::notice);
-            (facts.tags.unread.as_ref().map(failure_of), Some(facts.identity.partition))
+            facts.tags.unread.as_ref().map(failure_of)
         }
-        Err(failure) => (Some(failure), None),
+        Err(failure) => Some(failure.clone()),
     };
     if let Some(why) = unread {
         print::notice(format!("instance tags are not taken into account: {why}"));
     }
-    Ok(partition)
+    Ok(facts.ok())
 }
 
 fn show(args: &Args, settings: &Settings) {

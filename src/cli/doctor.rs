@@ -130,7 +130,11 @@ async fn examine_host(
         findings.extend(local::configuration(&known, host));
         findings.extend(keys::findings(host, &known, list_until).await);
         let listed = aws::list(host, &known, list_until).await;
-        findings.extend(aws::ec2(&known, listed.as_ref(), &host.untold()));
+        let owners = if listed.is_none() { aws::owners(&known, list_until).await } else { None };
+        match owners {
+            Some(finding) => findings.push(finding),
+            None => findings.extend(aws::ec2(&known, listed.as_ref(), &host.untold())),
+        }
         let listed = listed.unwrap_or_else(|| Ok(Vec::new()));
         let servers = resolver::servers(host, &known, resolvers, &args.root, listed.clone());
         let facts = metadata.facts.as_ref();

@@ -12,7 +12,7 @@ use crate::{
         registration::Unwanted,
     },
     backend::{self, Opened, Surroundings},
-    config::{self, Config},
+    config::{BackendConfig, Config, Discovery, settings::keyless_tags},
     core::{
         address::AddressSelector,
         affinity::Subnet,
@@ -222,7 +222,7 @@ impl Known {
     pub(super) fn has_zone_id(&self, backend: &str) -> bool {
         matches!(
             self.config.backends.get(backend),
-            Some(config::BackendConfig::Route53 { zone_id: Some(_), .. })
+            Some(BackendConfig::Route53 { zone_id: Some(_), .. })
         )
     }
 
@@ -230,7 +230,7 @@ impl Known {
     pub(super) fn needs_discovery(&self, backend: &str) -> bool {
         matches!(
             self.config.backends.get(backend),
-            Some(config::BackendConfig::Rfc2136 { servers: None, .. })
+            Some(BackendConfig::Rfc2136 { servers: None, .. })
         )
     }
 
@@ -251,7 +251,7 @@ impl Known {
 
     /// What DNS servers are known by, and where they are looked for.
     pub(super) fn sought(&self) -> String {
-        let config::Discovery { tag, value, vpcs, regions, .. } = &self.config.discovery;
+        let Discovery { tag, value, vpcs, regions, .. } = &self.config.discovery;
         let value = value.as_deref().map(|value| format!("={value}")).unwrap_or_default();
         let own = self.facts.as_ref().and_then(Facts::vpc_id).unwrap_or("this VPC");
         let home = self.facts.as_ref().map(|facts| &facts.identity.region);
@@ -282,17 +282,20 @@ impl Known {
         named.or_else(own).unwrap_or_else(Name::root)
     }
 
+    /// What is to be said of tags that look as if they set something.
+    pub(super) fn keyless(&self) -> Vec<String> {
+        let tags = self.facts.iter().flat_map(|facts| facts.tags.values.keys());
+        let Discovery { tag, draining, .. } = &self.config.discovery;
+        keyless_tags(tags, [tag, draining]).map(keyless_tag).collect()
+    }
+
     /// What the operator should know about how the facts came together.
     pub(super) fn notices(&self) -> Vec<String> {
         let mut notices = Vec::new();
         if self.facts.as_ref().is_some_and(|facts| facts.tags.source == TagSource::DescribeTags) {
             notices.push("instance tags were read with ec2:DescribeTags, since the instance's metadata does not hold them".to_owned());
         }
-        let tags = self.facts.iter().flat_map(|facts| facts.tags.values.keys());
-        let keyless = config::settings::keyless_tags(tags.map(String::as_str));
-        let discovery = &self.config.discovery;
-        let keyless = keyless.filter(|tag| discovery.tag != *tag && discovery.draining != *tag);
-        notices.extend(keyless.map(keyless_tag));
+        notices.extend(self.keyless());
         if self.lacks_tags() && self.is_idle() && self.refused.is_empty() {
             let unread = self.facts.iter().filter_map(|facts| facts.tags.unread.as_ref());
             notices.extend(unread.map(|why| {

@@ -209,8 +209,16 @@ fn show(args: &Args, found: &Found) -> Code {
     }
 }
 
+/// Each once: a list of servers that is not to be had is in the way of backends and of the resolver.
 fn failures(found: &Found) -> impl Iterator<Item = &Failure> {
-    found.failures.iter().chain(found.resolved.iter().flat_map(|part| &part.failures))
+    let all = found.failures.iter().chain(found.resolved.iter().flat_map(|part| &part.failures));
+    let mut told = Vec::new();
+    for failure in all {
+        if !told.contains(&failure) {
+            told.push(failure);
+        }
+    }
+    told.into_iter()
 }
 
 fn text(found: &Found) -> String {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     agent::{
         patience::out_of_time,
-        reaping::{Extent, Reaped, Reaping},
+        reaping::{Extent, Reaped, Reaping, Waiting},
     },
     core::{name::Name, ownership::OwnerId},
     ec2::imds::Patience,
@@ -146,8 +146,11 @@ fn text(found: &Found, wanted: &Wanted<'_>) -> String {
                 lines.push(format!("{swap}  {}, seen {age} s ago", swap.because));
             }
         }
-        for (owner, left) in &reaped.waiting {
-            lines.push(format!("  {owner} is gone; its records go in {left} s at the earliest"));
+        for Waiting { owner, left, names } in &reaped.waiting {
+            let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            lines.push(format!(
+                "  {owner} is gone; its records go in {left} s at the earliest: {names}"
+            ));
         }
         if !reaped.unknown.is_empty() {
             let owners = reaped.unknown.iter().map(ToString::to_string).collect::<Vec<_>>();
@@ -210,7 +213,7 @@ fn json(found: &Found) -> String {
                 changes: removal.change.swaps.iter().map(ToString::to_string).collect(),
             })
             .collect(),
-        waiting: reaped.waiting.iter().map(|(owner, _)| owner.to_string()).collect(),
+        waiting: reaped.waiting.iter().map(|waiting| waiting.owner.to_string()).collect(),
         unknown: strings(&reaped.unknown),
         left: reaped.left,
         removed: reaped.done.iter().map(|swap| &swap.key.name).collect::<BTreeSet<_>>().len(),

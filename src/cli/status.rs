@@ -160,7 +160,7 @@ fn look(args: &Args) -> Result<Seen, Vec<Failure>> {
         let ledger = host.notebook.ledger();
         let listed = ledger.servers.as_ref().map(|known| known.servers.clone()).unwrap_or_default();
         let (resolved, zones) = tokio::join!(
-            resolve(host, &known, &resolvers, Ok(listed), Mode::Plan),
+            resolve(host, &known, &resolvers, Ok(listed), Mode::Recall),
             zones::look(&known, &ledger)
         );
         Ok::<_, Vec<Failure>>((ledger, resolved, zones))

@@ -138,7 +138,7 @@ impl<'a> Host<'a> {
 
     async fn read_facts(&self) -> Result<Facts, FactError> {
         let resolver = vpc_resolver(&self.settings);
-        let endpoint = self.settings_text("aws.endpoint");
+        let endpoint = self.settings.text("aws.endpoint").map(str::to_owned);
         let plain = is_plain(endpoint.as_deref());
         let endpoints = Endpoints::of(&self.settings);
         let credentials = self.credentials.clone();
@@ -249,13 +249,6 @@ impl<'a> Host<'a> {
         let candidates = [&sound, &without_publishing(&sound), &without_publishing(&self.settings)];
         candidates.into_iter().find_map(|settings| Config::of(settings).ok())
     }
-
-    fn settings_text(&self, path: &str) -> Option<String> {
-        match self.settings.get(path).map(|setting| &setting.value) {
-            Some(config::settings::Value::Text(text)) => Some(text.clone()),
-            _ => None,
-        }
-    }
 }
 
 /// Opens the memory and the way to the outside, and does `work` with them; gives its result and what the memory has to say.
@@ -335,8 +328,7 @@ fn vpc_resolver(settings: &Settings) -> Vec<SocketAddr> {
 fn tags_of_names(settings: &Settings) -> Vec<String> {
     let mut tags = Vec::new();
     for index in 0..settings.records() {
-        if let Some(config::settings::Value::Text(text)) =
-            settings.get(&format!("record[{index}].name")).map(|setting| &setting.value)
+        if let Some(text) = settings.text(&format!("record[{index}].name"))
             && let Ok(template) = text.parse::<Template>()
         {
             tags.extend(template.tags().map(str::to_owned));

@@ -11,25 +11,33 @@ use super::{
 };
 use crate::core::{name::Name, refresh::Keeping};
 
+/// The keys that mean nothing to a backend of this kind.
+pub(super) fn foreign(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "rfc2136" => &["zone_id", "sharing"],
+        "route53" => &[
+            "servers",
+            "key_file",
+            "key_credential",
+            "key_parameter",
+            "key_secret",
+            "zone_keys",
+            "keytab",
+            "principal",
+            "lease",
+            "index",
+            "marker",
+        ],
+        _ => &[],
+    }
+}
+
 impl Check<'_> {
     pub(super) fn backend(&mut self, name: &str) -> Option<BackendConfig> {
         let path = |word: &str| format!("backend.{name}.{word}");
         let kind = self.text(&path("kind"));
-        let foreign: &[&str] = match kind.as_deref() {
-            Some("rfc2136") => &["zone_id", "sharing"],
-            Some("route53") => &[
-                "servers",
-                "key_file",
-                "key_credential",
-                "key_parameter",
-                "key_secret",
-                "zone_keys",
-                "keytab",
-                "principal",
-                "lease",
-                "index",
-                "marker",
-            ],
+        let foreign = match kind.as_deref() {
+            Some(known @ ("rfc2136" | "route53")) => foreign(known),
             Some(other) => {
                 self.error(
                     &path("kind"),

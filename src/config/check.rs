@@ -16,6 +16,7 @@ use super::{
     words,
 };
 use crate::core::{
+    facts::metadata_address,
     naming::{Conflict, RecordPolicy, Reverse},
     resolv_conf::ResolverPolicy,
 };
@@ -46,7 +47,7 @@ impl Check<'_> {
             .filter_map(|index| self.record(index, &backends))
             .collect();
         Config {
-            metadata_endpoint: self.http("metadata.endpoint", &["http"]).unwrap_or_default(),
+            metadata_endpoint: self.metadata_endpoint(),
             vpc_resolver: self
                 .list("aws.vpc_resolver")
                 .iter()
@@ -369,13 +370,24 @@ impl Check<'_> {
         Some(text.trim_end_matches('/').to_owned())
     }
 
+    fn metadata_endpoint(&mut self) -> String {
+        let url = self.http("metadata.endpoint", &["http"]).unwrap_or_default();
+        let authority = url.strip_prefix("http://").and_then(|rest| rest.split('/').next());
+        let authority = authority.filter(|it| !it.is_empty());
+        if let Some(Err(what)) = authority.map(metadata_address) {
+            self.error("metadata.endpoint", what);
+        }
+        url
+    }
+
     pub(super) fn error(&mut self, path: &str, what: impl Into<String>) {
         // A key that is missing has no line: its table's first key tells where it should be.
         let table = path.rsplit_once('.').map_or("", |(table, _)| table);
         let nearby = || {
-            self.settings
-                .iter()
-                .find(|(other, _)| !table.is_empty() && other.starts_with(&format!("{table}.")))
+            let inside = |other: &str| !table.is_empty() && other.starts_with(&format!("{table}."));
+            let settings = self.settings.iter().filter(|(other, _)| inside(other));
+            // What the environment adds is no place where a key could be written.
+            settings.min_by_key(|(_, setting)| matches!(setting.origin, Origin::Environment(_)))
         };
         let origin = self.settings.get(path).or_else(|| nearby().map(|(_, setting)| setting));
         let origin = origin.map_or(Origin::Default, |setting| setting.origin.clone());

@@ -123,6 +123,10 @@ fn what_cannot_be_is_named_with_its_place() {
         "version = 1\n[[record]]\nname = \"{x}\"\n[backend.b]\nkind=\"rfc2136\"",
         "c.toml:3:1: `{x}`: no placeholder `{x}`",
     );
+    check(
+        "version = 1\n[metadata]\nendpoint = \"http://imds.corp.internal:80\"",
+        "c.toml:3:1: `imds.corp.internal:80` is no address, and the metadata service",
+    );
     check("version = 1\n[backend.b]\nservers = \"x\"", "c.toml:3:1: backend `b` has no `kind`");
     check(
         "version = 1\n[backend.b]\nkind = \"bind\"",
@@ -213,18 +217,18 @@ fn a_named_file_must_be_there_and_say_its_version() {
 fn the_environment_wins_and_is_named() {
     let mut file = tempfile::NamedTempFile::new().unwrap();
     file.write_all(
-        b"version = 1\n[metadata]\nendpoint = \"http://a\"\n[backend.aws]\nkind = \"route53\"",
+        b"version = 1\n[metadata]\nendpoint = \"http://127.0.0.2\"\n[backend.aws]\nkind = \"route53\"",
     )
     .unwrap();
     let environment = |variable: &str| match variable {
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT" => Some("http://b".to_owned()),
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT" => Some("http://127.0.0.3".to_owned()),
         "AWS_ENDPOINT_URL" => Some("http://c".to_owned()),
         "AWS_ENDPOINT_URL_ROUTE_53" => Some("http://d".to_owned()),
         _ => None,
     };
     let settings = read(Some(file.path()), environment).unwrap();
     let config = Config::of(&settings).unwrap();
-    assert_eq!(config.metadata_endpoint, "http://b");
+    assert_eq!(config.metadata_endpoint, "http://127.0.0.3");
     assert_eq!(config.ec2_endpoint.as_deref(), Some("http://c"));
     assert!(
         matches!(&config.backends["aws"], BackendConfig::Route53 { endpoint: Some(url), .. } if url == "http://d")
@@ -232,7 +236,7 @@ fn the_environment_wins_and_is_named() {
     let shown = effective(&settings);
     assert!(shown.iter().any(|(path, value, origin)| {
         path == "metadata.endpoint"
-            && value == "\"http://b\""
+            && value == "\"http://127.0.0.3\""
             && origin.to_string() == "environment AWS_EC2_METADATA_SERVICE_ENDPOINT"
     }));
     assert!(shown.iter().any(|(path, value, origin)| {
@@ -243,6 +247,18 @@ fn the_environment_wins_and_is_named() {
     };
     let settings = read(Some(file.path()), ipv6).unwrap();
     assert_eq!(Config::of(&settings).unwrap().metadata_endpoint, "http://[fd00:ec2::254]");
+
+    // What stands at a table's place is told of a file, and not of the environment beside it.
+    file.write_all(b"\n[backend.b]\nservers = [\"10.0.0.2\"]\n").unwrap();
+    let settings = read(Some(file.path()), environment).unwrap();
+    let errors = Config::of(&settings).unwrap_err();
+    let text = errors[0].to_string();
+    assert!(text.contains(":7:1: backend `b` has no `kind`"), "{text}");
+    // What means nothing to a kind is not shown of it.
+    assert!(shown.iter().all(|(path, ..)| path != "backend.aws.index"), "{shown:?}");
+    file.write_all(b"kind = \"rfc2136\"\n").unwrap();
+    let shown = effective(&read(Some(file.path()), environment).unwrap());
+    assert!(shown.iter().all(|(path, ..)| path != "backend.b.sharing"), "{shown:?}");
 
     let fips = |text: &'static str| {
         move |variable: &str| (variable == "AWS_USE_FIPS_ENDPOINT").then(|| text.to_owned())

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{BackendConfig, Config, KeyPlace, Manager};
 use crate::core::{
     address::{AddressKind, AddressSelector},
+    facts::TagSource,
     naming::{Conflict, RecordPolicy, Reverse},
 };
 
@@ -33,14 +34,14 @@ pub struct Statement {
 }
 
 impl Policy {
-    /// What `config` needs in the partition (`aws`, `aws-cn`, `aws-us-gov`).
+    /// What `config` needs in the partition (`aws`, `aws-cn`, `aws-us-gov`), where tags are read from `tags`.
     ///
     /// Hosted zones that are found by name or VPC, as reverse zones are, have no id to be named by: there the conditions on
     /// names, types and actions hold for every zone of the account.
     #[must_use]
-    pub fn of(config: &Config, partition: &str) -> Self {
+    pub fn of(config: &Config, partition: &str, tags: TagSource) -> Self {
         let mut statement = Vec::new();
-        let reads = reads(config);
+        let reads = reads(config, tags);
         if !reads.is_empty() {
             statement.push(Statement::new("ReadInstances", reads, ["*".to_owned()]));
         }
@@ -130,7 +131,7 @@ fn key_places(config: &Config) -> BTreeSet<&KeyPlace> {
 }
 
 /// EC2's actions, none of which can be narrowed to resources.
-fn reads(config: &Config) -> BTreeSet<&'static str> {
+fn reads(config: &Config, tags: TagSource) -> BTreeSet<&'static str> {
     let mut actions = BTreeSet::new();
     let sets_resolver = config.resolver.manager != Manager::None;
     let is_discovered =
@@ -147,7 +148,7 @@ fn reads(config: &Config) -> BTreeSet<&'static str> {
     if selectors.any(AddressSelector::needs_details) {
         actions.insert(DESCRIBE_INTERFACES);
     }
-    if !config.tags().is_empty() {
+    if tags != TagSource::Metadata && !config.tags().is_empty() {
         actions.insert(DESCRIBE_TAGS);
     }
     actions

@@ -4,6 +4,7 @@ mod backends;
 mod check;
 mod choices;
 pub mod duration;
+mod effective;
 pub mod iam;
 pub mod schema;
 pub mod settings;
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::effective::effective;
 use self::settings::{ConfigError, Origin, Setting, Settings, Value};
 use crate::core::{
     name::Name, naming::RecordPolicy, refresh::Keeping, resolv_conf::ResolverPolicy,
@@ -332,36 +334,6 @@ fn drop_ins(directory: &Path) -> Vec<PathBuf> {
         .collect::<Vec<_>>();
     files.sort();
     files
-}
-
-/// The effective value of every key, with where it comes from: what is set, then the defaults of what is not.
-#[must_use]
-pub fn effective(settings: &Settings) -> Vec<(String, String, Origin)> {
-    let mut rows = Vec::new();
-    for key in schema::KEYS {
-        let paths = match key.path.split_once('.') {
-            Some(("record[]", word)) => {
-                (0..settings.records()).map(|index| format!("record[{index}].{word}")).collect()
-            }
-            Some(("backend", rest)) => {
-                let word = rest.trim_start_matches("*.");
-                settings.backends().iter().map(|name| format!("backend.{name}.{word}")).collect()
-            }
-            _ => vec![key.path.to_owned()],
-        };
-        for path in paths {
-            match settings.get(&path) {
-                Some(setting) => {
-                    rows.push((path, setting.value.to_string(), setting.origin.clone()));
-                }
-                None if !key.default.is_empty() => {
-                    rows.push((path, key.default.to_owned(), Origin::Default));
-                }
-                None => {}
-            }
-        }
-    }
-    rows
 }
 
 impl Config {

@@ -3,6 +3,8 @@
 //! A later file wins over an earlier one, key by key; its `[[record]]` tables come after the earlier ones'. Instance tags
 //! `tagalong:KEY` stand in for keys that no file sets.
 
+mod tags;
+
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
 use toml::{
@@ -10,6 +12,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
+pub use self::tags::{TAG_PREFIX, keyless_tags};
 use super::schema::{self, Form};
 
 /// A value in one of the forms that keys have.
@@ -137,6 +140,15 @@ impl Settings {
         self.values.get(path)
     }
 
+    /// The text at a path.
+    #[must_use]
+    pub fn text(&self, path: &str) -> Option<&str> {
+        match &self.get(path)?.value {
+            Value::Text(text) => Some(text),
+            Value::Number(_) | Value::Flag(_) | Value::List(_) => None,
+        }
+    }
+
     /// Everything that was set, by path.
     pub fn iter(&self) -> impl Iterator<Item = (&String, &Setting)> {
         self.values.iter()
@@ -201,89 +213,6 @@ impl Settings {
         // Each key of a table without a name says the same.
         errors.dedup_by(|later, earlier| later.what == earlier.what);
         if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    /// Takes instance tags for keys that are not set: `tagalong:discovery.value`, `tagalong:record.name` (the first
-    /// record), `tagalong:record.1.name`. A tag that names no key is left alone: `tagalong:dns-server` is one. See also
-    /// [`keyless_tags`].
-    ///
-    /// # Errors
-    /// A tag's value does not have its key's form.
-    pub fn overlay_tags(
-        &mut self,
-        tags: &BTreeMap<String, String>,
-    ) -> Result<(), Vec<ConfigError>> {
-        let mut errors = Vec::new();
-        // Records in files are a list of their own: tags make records only where the files have none.
-        let take_records = self.records == 0;
-        for (tag, text) in tags {
-            let Some(key) = tag.strip_prefix(TAG_PREFIX) else { continue };
-            let path = tag_path(key);
-            let Some(found) = schema::find(&path).filter(|_| path != "version") else { continue };
-            let is_record = path.starts_with("record[");
-            if self.values.contains_key(&path) || (is_record && !take_records) {
-                continue;
-            }
-            let origin = Origin::Tag(tag.clone());
-            match from_text(found.form, text) {
-                Some(value) => {
-                    self.values.insert(path.clone(), Setting { value, origin });
-                    let index = path
-                        .strip_prefix("record[")
-                        .and_then(|rest| rest.split(']').next()?.parse::<usize>().ok());
-                    self.records =
-                        self.records.max(index.map_or(0, |index| index.saturating_add(1)));
-                }
-                None => errors.push(ConfigError {
-                    origin,
-                    what: format!("`{text}` is not {}", found.form.words()),
-                }),
-            }
-        }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-}
-
-/// Of an instance's tags those that were meant to configure, by their look, and do not, since there is no such key.
-pub fn keyless_tags<'a>(tags: impl Iterator<Item = &'a str>) -> impl Iterator<Item = &'a str> {
-    tags.filter(|tag| {
-        tag.strip_prefix(TAG_PREFIX)
-            // All keys but `version` are in a table.
-            .is_some_and(|key| key.contains('.') && schema::find(&tag_path(key)).is_none())
-    })
-}
-
-/// What the keys of tags that configure begin with.
-pub const TAG_PREFIX: &str = "tagalong:";
-
-/// Index beyond which a tag's record is not one: 50 tags are all that an instance can have.
-const MOST_RECORDS: usize = 50;
-
-/// `record.name` and `record.1.name` as the paths of settings have them.
-fn tag_path(key: &str) -> String {
-    let Some(rest) = key.strip_prefix("record.") else { return key.to_owned() };
-    match rest.split_once('.') {
-        Some((index, word)) if index.parse::<usize>().is_ok_and(|index| index < MOST_RECORDS) => {
-            format!("record[{index}].{word}")
-        }
-        _ => format!("record[0].{rest}"),
-    }
-}
-
-/// A tag's text in the form that its key has; lists are parted by commas or white space.
-fn from_text(form: Form, text: &str) -> Option<Value> {
-    let list = || {
-        let words = text.split([',', ' ', '\t']).map(str::trim).filter(|word| !word.is_empty());
-        words.map(str::to_owned).collect::<Vec<_>>()
-    };
-    match form {
-        Form::Text | Form::Time => Some(Value::Text(text.to_owned())),
-        Form::Number => text.trim().parse().ok().map(Value::Number),
-        Form::Flag => text.trim().parse().ok().map(Value::Flag),
-        Form::TextOrList if text.trim() == "discovered" => {
-            Some(Value::Text(text.trim().to_owned()))
-        }
-        Form::List | Form::TextOrList => Some(Value::List(list())),
     }
 }
 
@@ -524,8 +453,11 @@ mod tests {
             "tagalong:backend.internal.kind",
             "tagalong:resolver.serach",
             "tagalong:record.tll",
+            "tagalong:dns.server",
+            "tagalong:dns.leaves",
         ];
-        let keyless = keyless_tags(tags.into_iter());
+        let tags = tags.map(str::to_owned);
+        let keyless = keyless_tags(tags.iter(), ["tagalong:dns.server", "tagalong:dns.leaves"]);
         assert_eq!(
             keyless.collect::<Vec<_>>(),
             ["tagalong:resolver.serach", "tagalong:record.tll"]

@@ -137,11 +137,21 @@ pub enum Readers {
     SystemdResolved,
 }
 
+/// Who sets the servers and options of a resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setter {
+    /// The agent.
+    Agent,
+    /// Somebody else, by `[resolver] manager = "none"`.
+    Other,
+}
+
 /// What it costs whoever looks a name up that the first server is dead, or would be.
 pub fn first_server(
     servers: &[(IpAddr, Reach)],
     options: Options,
     readers: Readers,
+    setter: Setter,
     search: &[String],
 ) -> Option<Finding> {
     let servers = servers.get(..MAXNS).unwrap_or(servers);
@@ -165,9 +175,17 @@ pub fn first_server(
         let finding = format!("{first} answers; if it were dead, {text}");
         Finding::of(Check::FirstServer, verdict, finding)
     };
-    let replace = "`tagalong once` puts the servers that live into the resolver, and `tagalong run` keeps them there";
+    let (replace, shorter) = match setter {
+        Setter::Agent => (
+            "`tagalong once` puts the servers that live into the resolver, and `tagalong run` keeps them there",
+            "`[resolver] options = [\"timeout:1\", \"attempts:2\"]` makes each wait as short as it can be",
+        ),
+        Setter::Other => (
+            "let whoever sets the resolver put a server that lives there; `[resolver] manager = \"auto\"` lets the agent do it",
+            "`options timeout:1 attempts:2` in resolv.conf makes each wait as short as it can be; `[resolver] manager = \"none\"` leaves that to whoever sets it",
+        ),
+    };
     let second = "let there be a second server: nothing is answered without one";
-    let shorter = "`[resolver] options = [\"timeout:1\", \"attempts:2\"]` makes each wait as short as it can be";
     let remedies = [
         (is_dead, replace),
         (!lives_on, second),
@@ -347,7 +365,8 @@ mod tests {
     #[test]
     fn the_first_server_is_judged_by_what_its_death_costs() {
         let check = |text: &str, set: &str, readers: Readers, verdict: Verdict, words: &str| {
-            let finding = first_server(&servers(text), options(set), readers, &[]).unwrap();
+            let finding =
+                first_server(&servers(text), options(set), readers, Setter::Agent, &[]).unwrap();
             assert_eq!(finding.verdict, verdict, "{finding:?}");
             assert!(finding.finding.contains(words), "{words}: {finding:?}");
             assert_eq!(finding.remedy.is_empty(), verdict == Verdict::Fine, "{finding:?}");
@@ -389,10 +408,19 @@ mod tests {
         check("aa", "", resolved, Verdict::Fine, "would wait: systemd-resolved 5 s");
         check("a", "", resolved, Verdict::Note, "systemd-resolved 5 s, and then it fails");
         check(".a", "", resolved, Verdict::Wrong, "systemd-resolved 5 s");
-        assert_eq!(first_server(&[], options(""), programs, &[]), None);
+        let agent = Setter::Agent;
+        assert_eq!(first_server(&[], options(""), programs, agent, &[]), None);
         let search = ["corp.internal".to_owned(), "ec2.internal".to_owned()];
-        let finding = first_server(&servers(".a"), options(quick), programs, &search).unwrap();
+        let finding =
+            first_server(&servers(".a"), options(quick), programs, agent, &search).unwrap();
         assert!(finding.because.iter().any(|it| it.ends_with("up to 3 times that")));
+        // What somebody else sets is not changed by our verbs and keys.
+        let finding =
+            first_server(&servers(".a"), options(""), programs, Setter::Other, &[]).unwrap();
+        let is_ours = |remedy: &String| {
+            remedy.contains("tagalong once") || remedy.contains("[resolver] options")
+        };
+        assert!(finding.remedy.len() == 2 && !finding.remedy.iter().any(is_ours), "{finding:?}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     str::FromStr,
 };
 
@@ -262,6 +262,20 @@ impl fmt::Display for Cidr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.network, self.length)
     }
+}
+
+/// The address of a metadata service at `ADDRESS[:PORT]` or `localhost[:PORT]`.
+///
+/// # Errors
+/// It is a name: that would be looked up through the resolver that is to be set.
+pub fn metadata_address(authority: &str) -> Result<SocketAddr, String> {
+    let host = authority.trim_start_matches('[').trim_end_matches(']');
+    let with_port = authority.replacen("localhost", "127.0.0.1", 1);
+    let bare = || host.parse().ok().map(|address| SocketAddr::new(address, 80));
+    let local = || (host == "localhost").then(|| SocketAddr::from(([127, 0, 0, 1], 80)));
+    with_port.parse().ok().or_else(bare).or_else(local).ok_or_else(|| {
+        format!("`{authority}` is no address, and the metadata service cannot be named by a name: who would look it up?")
+    })
 }
 
 #[cfg(test)]

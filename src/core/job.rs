@@ -56,6 +56,8 @@ pub enum Outcome {
     Throttled,
     /// It was given up on for something that makes it worth beginning anew.
     Interrupted,
+    /// It is not, and the same is not tried again unless somebody asks for it.
+    Refused,
     /// Another program had changed the resolver's file, which was put back.
     Trampled,
     /// There is a new configuration.

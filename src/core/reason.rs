@@ -171,8 +171,8 @@ impl Obstacle {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::Theirs(_) => {
-                "choose another name, or withdraw it on the instance that owns it; with `conflict = \"take-over-if-gone\"` it is \
-                 taken once EC2 says that the instance is gone"
+                "choose another name, or withdraw it on the instance that owns it; `conflict = \"take-over-if-gone\"` takes it once \
+                 EC2 says that the instance is gone, and not before"
             }
             Self::Foreign => {
                 "choose another name, or remove the records there by hand; tagalong then takes the name"
@@ -180,7 +180,8 @@ impl Obstacle {
             Self::Shared => "choose another name, or set `shared = true`",
             Self::Alias => "remove the CNAME, or choose another name",
             Self::Unserved => {
-                "create the zone, name another backend, or set `reverse = false` if it is a reverse name"
+                "create the zone, let this host ask for it (a server that refuses its queries is passed over), name another backend, or \
+                 set `reverse = false` if it is a reverse name"
             }
             Self::Outside(_) => {
                 "choose a name in that zone, name another backend, or correct its `zone_id`; without one the zone is found"

@@ -228,6 +228,7 @@ impl Schedule {
             Outcome::Done
             | Outcome::Failed
             | Outcome::Blocked
+            | Outcome::Refused
             | Outcome::Throttled
             | Outcome::Interrupted => self.trample.is_over(now).then_some(Note::HoldOver),
         }

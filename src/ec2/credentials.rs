@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 
 use super::imds::{Imds, Item};
-use crate::ports::error::FactError;
+use crate::ports::error::{FactError, NO_PROFILE};
 
 /// This process's credentials, read once and kept until shortly before they end.
 #[derive(Debug)]
@@ -76,8 +76,7 @@ impl InstanceCredentials {
         let guessed = guess.as_ref().map(|role| self.document(role));
         let (roles, guessed) = join(self.imds.get(ROLES), OptionFuture::from(guessed)).await;
         let role = roles.map_err(unknown)?.lines().into_iter().next();
-        let role = role
-            .ok_or_else(|| CredentialsError::not_loaded("the instance has no instance profile"))?;
+        let role = role.ok_or_else(|| CredentialsError::not_loaded(NO_PROFILE))?;
         let document = match guessed {
             Some(document) if guess.as_ref() == Some(&role) => document,
             _ => self.document(&role).await,

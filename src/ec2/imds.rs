@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::{ports::error::FactError, sys::clock::jitter};
+use crate::{core::facts::metadata_address, ports::error::FactError, sys::clock::jitter};
 
 /// The metadata schema that is asked for: the first with instance tags.
 pub const SCHEMA: &str = "2021-07-15";
@@ -295,8 +295,8 @@ impl Imds {
     }
 
     async fn connect(&self) -> Result<SendRequest<Empty<Bytes>>, Source> {
-        let address =
-            self.address.get_or_try_init(|| async { address_of(&self.authority) }).await?;
+        let parsed = async { metadata_address(&self.authority).map_err(Source::from) };
+        let address = self.address.get_or_try_init(|| parsed).await?;
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
@@ -319,20 +319,6 @@ impl Imds {
 }
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
-
-/// The address of `ADDRESS[:PORT]`; a name is refused, since it would be looked up through the resolver that we manage.
-fn address_of(authority: &str) -> Result<SocketAddr, Source> {
-    let host = authority.trim_start_matches('[').trim_end_matches(']');
-    let with_port = authority.replacen("localhost", "127.0.0.1", 1);
-    let address = with_port
-        .parse()
-        .ok()
-        .or_else(|| host.parse().ok().map(|address| SocketAddr::new(address, 80)));
-    let local = (host == "localhost").then(|| SocketAddr::from(([127, 0, 0, 1], 80)));
-    address.or(local).ok_or_else(|| {
-        format!("`{authority}` is no address; the metadata endpoint cannot be a name").into()
-    })
-}
 
 fn is_header_value(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|octet| (0x21..=0x7e).contains(&octet))

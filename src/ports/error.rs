@@ -71,8 +71,8 @@ impl Situation for FactError {
     fn hints(&self) -> Vec<String> {
         match self {
             Self::NoAnswer { .. } => vec![
-                "inside a container the token's answer needs a hop limit of 2: `aws ec2 modify-instance-metadata-options \
-                 --instance-id INSTANCE --http-put-response-hop-limit 2`; elsewhere see whether the metadata endpoint is enabled"
+                "see whether the instance's metadata endpoint is enabled, and `metadata.endpoint`; inside a container the token's answer needs a \
+                 hop limit of 2: `aws ec2 modify-instance-metadata-options --instance-id INSTANCE --http-put-response-hop-limit 2`"
                     .to_owned(),
             ],
             Self::Refused { .. } => vec![
@@ -152,10 +152,10 @@ impl Situation for DirectoryError {
         match self {
             Self::NotAuthorized { action, source } => vec![not_authorized(action, source, "")],
             Self::NoCredentials { action, .. } => {
-                vec![format!("attach an instance profile whose role may call {action}")]
+                vec![attach_a_role(action)]
             }
             Self::Throttled { .. } => vec![THROTTLED.to_owned()],
-            Self::Failed { source, .. } => vec![no_way(source).to_owned()],
+            Self::Failed { action, source } => vec![no_way(action, source)],
         }
     }
 }
@@ -177,18 +177,29 @@ fn not_authorized(action: &str, source: &Source, place: &str) -> String {
 }
 
 /// What to do where AWS throttles.
-const THROTTLED: &str = "the account's calls are limited in this Region, whoever makes them: it is tried again, later and later; docs/scaling.md has who calls how often";
+const THROTTLED: &str = "the account's calls are limited, whoever makes them: it is tried again, later and later; docs/scaling.md has who calls how often";
 
 /// What to do where a call of AWS got no usable answer: none at all, or that it is AWS's own fault.
-fn no_way(source: &Source) -> &'static str {
+fn no_way(action: &str, source: &Source) -> String {
     let said = source.to_string();
+    if said.contains(NO_PROFILE) {
+        return attach_a_role(action);
+    }
     let is_theirs = ["InternalError", "InternalFailure", "Unavailable"];
     if is_theirs.iter().any(|code| said.contains(code)) {
         "AWS answers that the fault is its own: it is tried again; see health.aws.amazon.com"
+            .to_owned()
     } else {
-        NO_WAY
+        NO_WAY.to_owned()
     }
 }
+
+fn attach_a_role(action: &str) -> String {
+    format!("attach an instance profile whose role may call {action}")
+}
+
+/// What is said of an instance that has no role, and so no credentials.
+pub const NO_PROFILE: &str = "the instance has no instance profile";
 
 const NO_WAY: &str = "see that this host reaches AWS's endpoints (route, security group, VPC endpoint), and that the VPC's resolver answers for them: \
      `tagalong doctor`";

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     core::diff::{Line, lines},
-    sys::fs::{read_regular, replace},
+    store::managed::AGENT_LOCK,
+    sys::fs::{is_locked, read_regular, replace},
 };
 
 /// A change of the file by another program.
@@ -40,11 +41,13 @@ pub enum Fate {
 }
 
 impl Trampled {
-    /// What this boot knows.
+    /// What this boot knows. What an agent that is gone left to another program is left to it no longer.
     #[must_use]
     pub fn load(run_dir: &Path) -> Option<Self> {
         let content = read_regular(&file(run_dir), LIMIT).ok()??;
-        serde_json::from_slice(&content).ok()
+        let mut known = serde_json::from_slice::<Self>(&content).ok()?;
+        known.held &= !matches!(is_locked(&run_dir.join(AGENT_LOCK)), Ok(Some(false) | None));
+        Some(known)
     }
 
     /// Leaves it for `status`; the run directory is made if it is missing.
@@ -91,6 +94,10 @@ mod tests {
             difference: vec!["-a".to_owned()],
         };
         trampled.save(directory.path()).unwrap();
+        let gone = Trampled { held: false, ..trampled.clone() };
+        assert_eq!(Trampled::load(directory.path()), Some(gone), "its agent has not run");
+        let lock = fs::File::create(directory.path().join(AGENT_LOCK)).unwrap();
+        lock.lock().unwrap();
         assert_eq!(Trampled::load(directory.path()), Some(trampled));
     }
 }

@@ -20,7 +20,9 @@ use sandbox::{
 
 use crate::{
     authority::{dig, parsed, tsig_keygen},
-    support::{DNS_PORT, Lab, NAME, US, ZONE, fleet_server, own_address, resolv_conf, until},
+    support::{
+        DNS_PORT, Lab, NAME, Started, US, ZONE, fleet_server, own_address, resolv_conf, until,
+    },
 };
 
 /// A host whose agent publishes at a server of the sandbox, and uses it.
@@ -201,6 +203,29 @@ fn ready_is_told_before_anybody_has_answered() {
 }
 
 #[test]
+fn an_outage_of_the_metadata_is_told_once_whichever_part_of_the_agent_meets_it() {
+    let home = Home::new();
+    home.lab.world.faults().set(Service::Imds, Fault { fail: Some(500), ..Fault::default() });
+    let agent = home.start();
+    let sample = "tagalong_tasks_total{task=\"register\",outcome=\"failed\"} ";
+    until("a registration has failed too", || {
+        let text =
+            fs::read_to_string(home.lab.path("run/metrics/tagalong.prom")).unwrap_or_default();
+        text.lines().any(|line| line.strip_prefix(sample).is_some_and(|count| count != "0"))
+    });
+    let told = |start: &str| {
+        let log = agent.log();
+        let lines = log.lines().filter(|line| line.contains(start));
+        lines.filter(|line| line.contains("the instance metadata service at")).count()
+    };
+    assert_eq!(told("WARN"), 1, "{}", agent.log());
+    home.lab.world.faults().clear();
+    until("the name is there", || home.published() == ["10.0.1.23"]);
+    until("it is over", || told("over: ") > 0);
+    assert_eq!((told("WARN"), told("over: ")), (1, 1), "{}", agent.log());
+}
+
+#[test]
 fn a_lease_with_a_new_address_is_followed_at_once_and_a_renewal_costs_nothing() {
     let home = Home::new();
     // Looks are rare: it is the hook that wakes the agent.
@@ -357,9 +382,18 @@ fn a_resolver_that_is_to_be_left_alone_is_given_back_and_clients_are_not_kept_aw
     let agent = home.settled();
     let stamp = home.lab.path("run/resolver");
     until("the clients' hooks keep away", || stamp.exists());
+    home.lab.world.faults().set(Service::Ec2, Fault { fail: Some(500), ..Fault::default() });
+    until("a trouble of the resolver is told", || agent.log().contains("DescribeInstances failed"));
     home.configure("manager = \"none\"\n");
     agent.signal("HUP");
     until("it is given back", || home.lab.resolv_conf() == found);
+    until("the trouble goes with it", || {
+        agent
+            .log()
+            .lines()
+            .any(|line| line.contains("over: ") && line.contains("DescribeInstances failed"))
+    });
+    home.lab.world.faults().clear();
     home.lab.world.update_instance(US, |host| host.move_to([10, 0, 1, 77].into()));
     until("the name follows", || home.published() == ["10.0.1.77"]);
     let passes = || agent.log().matches("job=Register outcome=").count();
@@ -580,8 +614,13 @@ fn a_fight_over_the_file_is_given_up_and_said_once() {
     // Dead servers are left to nobody, in a fight either.
     stranger.fault(DROP);
     until("living servers take their place", || home.uses(&home.server));
-    // An agent that begins anew sets it, and nothing is held any more.
+    // Nothing is held by an agent that is gone.
     drop(agent);
+    for verb in ["status", "doctor"] {
+        let run = home.lab.tagalong(&[verb]);
+        assert!(!run.stdout.contains("left to"), "{run}");
+    }
+    // One that begins anew sets it.
     let _agent = home.start();
     until("it is set", || home.uses(&home.server) && home.uses(&second));
     assert!(!home.lab.tagalong(&["status"]).stdout.contains("left to another program"));
@@ -595,6 +634,14 @@ fn a_configuration_that_is_read_again_is_in_force_and_a_broken_one_is_refused() 
     home.lab.file("config.toml", "version = 1\n[resolver]\nserach = []\n");
     agent.signal("HUP");
     until("the refusal is said", || agent.log().contains("the old configuration stays in force"));
+    let counts = |outcome: &str, count: u8| {
+        let text =
+            fs::read_to_string(home.lab.path("run/metrics/tagalong.prom")).unwrap_or_default();
+        let sample =
+            format!("tagalong_tasks_total{{task=\"reload\",outcome=\"{outcome}\"}} {count}\n");
+        text.contains(&sample)
+    };
+    until("the refusal is counted", || counts("failed", 1) && counts("done", 0));
     let status = agent.told(|text| text.contains("the old configuration stays in force"));
     assert!(status.starts_with("STATUS=published web-1.corp.internal."), "{status}");
     assert!(agent.log().contains("serach"), "{}", agent.log());
@@ -606,6 +653,7 @@ fn a_configuration_that_is_read_again_is_in_force_and_a_broken_one_is_refused() 
         dig(home.server.addr(), "other.corp.internal.", "A") == ["10.0.1.99"]
     });
     until("the old name is gone", || home.published().is_empty());
+    until("it is counted", || counts("failed", 1) && counts("done", 1));
     agent.told(|text| {
         text.starts_with("STATUS=published other.") && !text.contains("old configuration")
     });
@@ -883,7 +931,8 @@ fn the_log_is_json_where_it_is_asked_for_and_has_the_journals_priorities_where_t
     let warned = log.lines().find(|line| line.contains("troubleshooting.md#ec2")).unwrap();
     assert!(warned.starts_with("<4>EC2 does not let this instance call"), "{warned}");
     // What only inherits the variable writes for people.
-    let run =
-        home.lab.command(&["config", "show"]).env("JOURNAL_STREAM", &stream).output().unwrap();
-    assert!(!run.stderr.starts_with(b"<"), "{run:?}");
+    let mut command = home.lab.command(&["config", "show"]);
+    command.env("JOURNAL_STREAM", &stream);
+    let run = Started::of(command).finish();
+    assert!(!run.stderr.starts_with('<'), "{run}");
 }

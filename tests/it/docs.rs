@@ -295,6 +295,9 @@ fn sources() -> Vec<(String, String)> {
                 folders.push(path);
                 continue;
             }
+            if path.to_string_lossy().ends_with("_tests.rs") {
+                continue;
+            }
             let source = fs::read_to_string(&path).unwrap();
             let code = source.split("#[cfg(test)]").next().unwrap().to_owned();
             found.push((path.strip_prefix(root()).unwrap().display().to_string(), code));
@@ -314,8 +317,18 @@ fn messages() -> Vec<String> {
                     continue;
                 }
                 let (literal, _) = literal(rest).unwrap();
+                // one word is a name
+                if start == "Err(" && !literal.contains(' ') {
+                    continue;
+                }
                 let is_format = is_format(&format!("{start}{before}"));
                 found.push(if is_format { spread(&literal) } else { literal });
+            }
+        }
+        for rest in source.split("format!(\"").skip(1) {
+            let (text, rest) = literal(rest).unwrap();
+            if inside(rest).is_some_and(|more| rest[more.len()..].starts_with(").into()")) {
+                found.push(spread(&text));
             }
         }
         for warning in ["warn!(", "error!("].iter().flat_map(|level| calls(&source, level)) {
@@ -341,8 +354,18 @@ fn messages() -> Vec<String> {
 }
 
 /// What is followed by a message at once.
-const FIRST_ARGUMENTS: [&str; 5] =
-    ["#[error(", "Failure::told(", "print::notice(", "notices.push(", "error(format!("];
+const FIRST_ARGUMENTS: [&str; 9] = [
+    "#[error(",
+    "Failure::told(",
+    "print::notice(",
+    "notices.push(",
+    "error(format!(",
+    // causes, which stand behind another message
+    "Err(",
+    "Error::other(",
+    "not_loaded(",
+    "MessageError(",
+];
 
 /// What `doctor` finds where all is not well: the check, empty where the source has it elsewhere, and the finding.
 fn findings() -> Vec<(String, String)> {

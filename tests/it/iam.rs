@@ -94,6 +94,17 @@ fn a_zone_that_is_configured_needs_no_other() {
 }
 
 #[test]
+fn tags_that_the_metadata_hold_need_nothing_of_ec2() {
+    let lab = lab();
+    publish(&lab, "", &format!("zone_id = \"{ID}\""));
+    let without = grant(&lab);
+    lab.world.update_instance(US, |host| host.metadata_tags = true);
+    lives_by_its_policy(&lab);
+    let with = grant(&lab);
+    assert_eq!(without.difference(&with).collect::<Vec<_>>(), ["ec2:DescribeTags"]);
+}
+
+#[test]
 fn reverse_names_and_zones_that_are_found_need_more() {
     let lab = lab();
     // A public zone is found by name only where no private one is.

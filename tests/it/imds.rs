@@ -254,7 +254,7 @@ fn a_metadata_endpoint_that_is_a_name_is_refused_since_it_would_be_looked_up() {
     let (lab, _server) = publishing();
     let text = std::fs::read_to_string(lab.path("config.toml")).unwrap();
     lab.file("config.toml", &text.replace(&lab.metadata, "http://metadata.example"));
-    lab.once_fails().says(&["metadata.example", "cannot be a name"]);
+    lab.once_fails().says(&["metadata.example", "cannot be named by a name"]);
 }
 
 #[test]

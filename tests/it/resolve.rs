@@ -233,7 +233,7 @@ fn the_vpcs_resolver_is_used_only_when_nothing_else_answers_and_never_mixed_in()
     lab.resolve_only("");
     for _ in 0..2 {
         lab.once().says(&[
-            "note: no discovered server serves; the VPC's resolver is used until one does",
+            "note: no DNS server of the fleet is known to serve; the VPC's resolver is used until one does",
         ]);
         assert_eq!(nameservers(&lab.resolv_conf()), ips(&[&vpc]));
     }

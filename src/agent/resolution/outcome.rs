@@ -1,10 +1,15 @@
 //! What became of a resolution: what the resolver uses now, what was done, and why.
 
-use std::net::IpAddr;
+use std::{io, net::IpAddr};
 
 use crate::{
-    core::{resolv_conf::Wanted, servers::Ranking},
-    ports::Failure,
+    core::{
+        detect::{Clue, Hindrance, Owner, Verdict},
+        reason::Reason,
+        resolv_conf::{RESOLV_CONF, Wanted},
+        servers::{Ranked, Ranking},
+    },
+    ports::{Failure, error::ResolverError},
 };
 
 /// What became of it.
@@ -36,7 +41,6 @@ impl Resolved {
     #[must_use]
     pub fn summary(&self) -> String {
         let addresses = self.in_use.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let addresses = if addresses.is_empty() { "none" } else { addresses.as_str() };
         let left_out = self.ranking.left_out.len();
         let known = left_out + self.ranking.usable.len();
         let aside = if left_out == 0 {
@@ -44,12 +48,17 @@ impl Resolved {
         } else {
             format!(" ({left_out} of {known} do not serve)")
         };
+        let resolvers = if addresses.is_empty() {
+            "resolver".to_owned()
+        } else {
+            format!("resolvers {addresses}")
+        };
         match &self.action {
-            Action::Failed => format!("resolvers {addresses} not set{aside}"),
+            Action::Failed => format!("{resolvers} not set{aside}"),
             Action::Unmanaged => "resolver left alone".to_owned(),
-            Action::Unchanged => format!("resolvers {addresses} unchanged{aside}"),
-            Action::Written { .. } => format!("resolvers {addresses} set{aside}"),
-            Action::Kept(why) => format!("resolvers {addresses} kept: {why}{aside}"),
+            Action::Unchanged => format!("{resolvers} unchanged{aside}"),
+            Action::Written { .. } => format!("{resolvers} set{aside}"),
+            Action::Kept(why) => format!("{resolvers} kept: {why}{aside}"),
         }
     }
 
@@ -130,10 +139,50 @@ impl Resolved {
     }
 }
 
+/// What would come of writing a file that cannot be written.
+pub(super) fn hindrance(verdict: &Verdict) -> Option<ResolverError> {
+    let is = |hindrance| verdict.because.contains(&Clue::Hindered(hindrance));
+    let kind = match verdict.owner {
+        Owner::ResolvConf if is(Hindrance::Immutable) => io::ErrorKind::PermissionDenied,
+        Owner::ResolvConf if is(Hindrance::ReadOnly) => io::ErrorKind::ReadOnlyFilesystem,
+        _ => return None,
+    };
+    Some(ResolverError::File {
+        operation: "write",
+        path: RESOLV_CONF.to_owned(),
+        source: kind.into(),
+    })
+}
+
 /// A cache or a forwarder may know more than the fleet's servers do: containers' names, other networks' zones.
 pub(super) const LOCAL_SERVER_REPLACED: &str = "the DNS server on this host that answered until now is not asked any more; \
     `[resolver] manager = \"none\"` leaves it in use";
 
 /// It is there for the rest of the world, and does not know the fleet's zone.
 pub(super) const FALLEN_BACK: &str =
-    "no discovered server serves; the VPC's resolver is used until one does";
+    "no DNS server of the fleet is known to serve; the VPC's resolver is used until one does";
+
+/// Why each server stands where it stands.
+pub(super) fn reasons(ranking: &Ranking) -> String {
+    let ranked = ranking.usable.iter().chain(&ranking.left_out);
+    let texts = ranked.map(|Ranked { server, because, .. }| {
+        let because = because.iter().map(ToString::to_string).collect::<Vec<_>>();
+        format!("{}: {}", server.address.ip(), because.join(" · "))
+    });
+    texts.collect::<Vec<_>>().join("; ")
+}
+
+/// Whether servers answer, and none of these knows the zone that it is asked for, or tells.
+pub(super) fn is_unknown_to_all(ranking: &Ranking) -> bool {
+    let is_silent = |reason: &Reason| matches!(reason, Reason::Silent { .. });
+    let is_other = |reason: &Reason| match reason {
+        Reason::Ignorant => true,
+        Reason::Unwilling { rcode } => rcode == "REFUSED",
+        _ => false,
+    };
+    let mut answering =
+        ranking.left_out.iter().filter(|ranked| !ranked.because.iter().any(is_silent)).peekable();
+    ranking.usable.is_empty()
+        && answering.peek().is_some()
+        && answering.all(|ranked| ranked.because.iter().any(is_other))
+}

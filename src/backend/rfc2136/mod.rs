@@ -27,7 +27,11 @@ use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::time::timeout;
 
-pub use self::{copies::ZoneCopy, keys::Keys, observe::Place};
+pub use self::{
+    copies::ZoneCopy,
+    keys::Keys,
+    observe::{Place, Standing},
+};
 use self::{dhcid::Marks, kerberos::Kerberos, observe::Seen};
 use crate::{
     core::{

@@ -267,6 +267,17 @@ impl Rfc2136 {
     }
 }
 
+/// What a server is to names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It serves zones of theirs, and its answers verify.
+    Serves,
+    /// It knows of their zones, and its word is hearsay: a cache, or a secondary that does not know the key.
+    Leads,
+    /// It knows nothing of them.
+    Stranger,
+}
+
 /// Where a zone is at home, as far as it was found out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -284,6 +295,22 @@ impl Rfc2136 {
     pub fn each(&self) -> Vec<(SocketAddr, Self)> {
         let alone = |server| (server, Self::new(&self.name, vec![server], self.keys.share()));
         self.servers.iter().copied().map(alone).collect()
+    }
+
+    /// What its servers are to `names`: what they say themselves, and not what they lead to.
+    ///
+    /// # Errors
+    /// None of them answers, or each refuses the key.
+    pub async fn standing(&self, names: &[Name]) -> Result<Standing, BackendError> {
+        let told = self.keys.try_each(|| self.observe_anywhere(names)).await?;
+        let seen = || told.seen.iter().map(|(_, one)| one);
+        Ok(if seen().any(|one| one.authoritative) {
+            Standing::Serves
+        } else if seen().next().is_none() {
+            Standing::Stranger
+        } else {
+            Standing::Leads
+        })
     }
 
     /// The keys' names and algorithms; `None` where updates are not signed.

@@ -1,10 +1,13 @@
 //! What `doctor` finds about EC2: the metadata service, tags, the role's rights, the VPC's resolver.
 
+use std::collections::BTreeSet;
+
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 
 use super::{failed, is_managed};
 use crate::{
+    agent::patience::out_of_time,
     cli::{
         known::Known,
         wiring::{Host, failure_of},
@@ -14,9 +17,11 @@ use crate::{
         facts::{Facts, TagSource},
         finding::{Check, Finding, Verdict},
         name::Name,
+        naming::{Conflict, Reverse},
+        ownership::OwnerId,
         servers::{Health, NameServer},
     },
-    ports::{Depth, Failure, Prober as _, error::TURN_ON_TAGS},
+    ports::{Depth, Failure, InstanceDirectory as _, Prober as _, error::TURN_ON_TAGS},
     resolver::health::SoaProber,
 };
 
@@ -109,7 +114,7 @@ pub(super) fn ec2(
     let value = discovery.value.as_deref().unwrap_or_default();
     vec![match listed {
         None => Finding::fine(Check::Ec2, "not needed")
-            .because(["the resolver is left alone, and every backend names its servers"]),
+            .because(["the resolver is left alone, and no backend looks for its servers"]),
         Some(Err(failure)) => failed(Check::Ec2, Verdict::Wrong, failure),
         Some(Ok(servers)) if servers.is_empty() => {
             Finding::wrong(Check::Ec2, format!("no running instance carries {}", known.sought()))
@@ -130,6 +135,27 @@ pub(super) fn ec2(
         )
         .because([known.sought()]),
     }]
+}
+
+/// Whether EC2 tells who still exists, where nothing else asks it.
+pub(super) async fn owners(known: &Known, deadline: Instant) -> Option<Finding> {
+    let (facts, instances) = (known.facts.as_ref()?, known.instances()?);
+    let records = &known.config.records;
+    let takes_over = records.iter().any(|it| it.conflict == Conflict::TakeOverIfGone);
+    if !takes_over && records.iter().all(|it| it.reverse == Reverse::Never) {
+        return None;
+    }
+    let us = BTreeSet::from([OwnerId::of(&facts.identity)]);
+    let why = "whether the owner of a name in the way still exists is looked up there";
+    let verdict = if takes_over { Verdict::Wrong } else { Verdict::Note };
+    Some(match timeout_at(deadline, instances.lives(&us)).await {
+        Ok(Ok(_)) => Finding::fine(Check::Ec2, "ec2:DescribeInstances is answered").because([why]),
+        Ok(Err(error)) => {
+            let failure = Failure::of(&error);
+            failed(Check::Ec2, verdict, &failure).because([why])
+        }
+        Err(_) => failed(Check::Ec2, verdict, &out_of_time("EC2")).because([why]),
+    })
 }
 
 /// Whoever resolves AWS's names, and takes over when nobody else answers.

@@ -31,7 +31,7 @@ pub(super) async fn findings(host: &Host<'_>, known: &Known, deadline: Instant) 
         let at = source.place();
         findings.push(match timeout_at(deadline, Keys::read(source, zone_keys.clone())).await {
             Ok(Ok(keys)) => match exposure(place) {
-                Some(text) => Finding::note(Check::KeyFile, text),
+                Some(text) => Finding::note(Check::KeyFile, text).remedy([FOR_ROOT_ALONE]),
                 None => Finding::fine(Check::KeyFile, format!("{at} has {}", keys.names())),
             },
             Ok(Err(error)) => {
@@ -51,7 +51,7 @@ pub(super) async fn findings(host: &Host<'_>, known: &Known, deadline: Instant) 
 fn keytab_file(file: &KeyFile, backend: &str) -> Finding {
     match (file.text(), file.exposure()) {
         (Ok(_), None) => Finding::fine(Check::KeyFile, format!("there is a {}", file.place())),
-        (Ok(_), Some(text)) => Finding::note(Check::KeyFile, text),
+        (Ok(_), Some(text)) => Finding::note(Check::KeyFile, text).remedy([FOR_ROOT_ALONE]),
         (Err(error), _) => unusable(
             &error,
             format!(
@@ -60,6 +60,9 @@ fn keytab_file(file: &KeyFile, backend: &str) -> Finding {
         ),
     }
 }
+
+const FOR_ROOT_ALONE: &str =
+    "let root alone read and write it, and think of a new key if others may have read it";
 
 fn unusable(error: &KeyError, or: String) -> Finding {
     let Failure { texts, hints, .. } = Failure::of(error);

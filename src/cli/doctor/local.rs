@@ -92,9 +92,14 @@ pub(super) fn configuration(known: &Known, host: &Host<'_>) -> Vec<Finding> {
     if findings.is_empty() {
         findings.push(Finding::fine(Check::Configuration, sizes));
     }
+    let keyless = known.keyless();
     findings.extend(known.notices().iter().map(|it| {
-        Finding::note(Check::Tags, it)
-            .remedy(["switch on tags in instance metadata, or correct the tag"])
+        let remedy = if keyless.contains(it) {
+            "correct the tag's key, or remove it"
+        } else {
+            "switch on tags in instance metadata"
+        };
+        Finding::note(Check::Tags, it).remedy([remedy])
     }));
     if known.is_whole() {
         let lost = abandoned(known, host.notebook);

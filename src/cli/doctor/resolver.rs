@@ -16,7 +16,7 @@ use crate::{
     cli::{known::Known, once::resolve, wiring::Host},
     core::{
         detect::{self, Clue, Hindrance, Owner},
-        diagnosis::{Options, Reach, Readers, first_server, lines_of},
+        diagnosis::{Options, Reach, Readers, Setter, first_server, lines_of},
         finding::{Check, Finding, Verdict},
         name::Name,
         resolv_conf::{RESOLV_CONF, ResolvConf},
@@ -177,7 +177,8 @@ pub(super) async fn servers(
     };
     let reaches = addresses.iter().map(reach).collect::<Vec<_>>();
     let options = Options::of(&settings.options());
-    findings.extend(first_server(&reaches, options, readers, &settings.search()));
+    let setter = if is_managed(known) { Setter::Agent } else { Setter::Other };
+    findings.extend(first_server(&reaches, options, readers, setter, &settings.search()));
     findings
 }
 
@@ -246,6 +247,14 @@ fn listed_servers(resolved: &Resolved, in_use: &[IpAddr], known: &Known) -> Vec<
 fn unlisted(probe: &Probe, resolved: &Resolved, known: &Known) -> Finding {
     let Probe { address, health, .. } = probe;
     let text = format!("{address} in use");
+    if !is_managed(known) && matches!(health, Health::Ignorant(_)) {
+        let zone = known.probe_zone();
+        return Finding::note(Check::Server, format!("{text}, and does not know {zone}"))
+            .because(["`[resolver] manager` is \"none\", so that the resolver is left as it is"])
+            .remedy([format!(
+                "if programs here are to find names of {zone}, let the resolver ask a server of it"
+            )]);
+    }
     let (serves, because) = match health {
         Health::Alive(answer) => (true, format!("answered in {} ms", answer.time.as_millis())),
         Health::Ignorant(_) => (false, format!("does not know {}", known.probe_zone())),

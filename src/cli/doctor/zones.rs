@@ -12,7 +12,10 @@ use tokio::time::{Instant, timeout_at};
 use super::{SEE_SERVER, failed};
 use crate::{
     agent::patience::out_of_time,
-    backend::{Opened, rfc2136::Rfc2136},
+    backend::{
+        Opened,
+        rfc2136::{Rfc2136, Standing},
+    },
     cli::{
         known::{Known, Wishes},
         once::open,
@@ -26,10 +29,10 @@ use crate::{
         reason::Reason,
         servers::NameServer,
     },
-    ports::{Backend, Failure, error::BackendError},
+    ports::{Failure, error::BackendError},
 };
 
-type Seen = Result<Result<Observed, BackendError>, tokio::time::error::Elapsed>;
+type Seen = Result<Result<Standing, BackendError>, tokio::time::error::Elapsed>;
 
 /// Every backend, side by side.
 pub(super) async fn findings(
@@ -128,7 +131,7 @@ async fn each_server(
     let Opened::Rfc2136(backend) = opened else { return Vec::new() };
     let alone = backend.each();
     let asked = alone.iter().map(|(server, backend)| async move {
-        (*server, timeout_at(deadline, backend.observe(names)).await)
+        (*server, timeout_at(deadline, backend.standing(names)).await)
     });
     join_all(asked).await
 }
@@ -138,14 +141,15 @@ fn server(opened: &Opened, (server, seen): (SocketAddr, Seen), others_serve: boo
     let Opened::Rfc2136(backend) = opened else { return Vec::new() };
     let least = if others_serve { Verdict::Note } else { Verdict::Wrong };
     match seen {
-        Ok(Ok(observed)) if observed.zones.is_empty() => {
+        Ok(Ok(Standing::Stranger)) => {
             vec![
                 Finding::of(Check::Zone, least, format!("{server} serves none of the names' zones"))
                     .because(["it answers REFUSED, or knows no zone above the names"])
                 .remedy(["see its configuration, and the view that this host falls into; or take it out of `servers`"]),
             ]
         }
-        Ok(Ok(_)) => verified(backend, server).into_iter().collect(),
+        Ok(Ok(Standing::Serves)) => verified(backend, server).into_iter().collect(),
+        Ok(Ok(Standing::Leads)) => hearsay(backend, server).into_iter().collect(),
         Ok(Err(error)) => {
             let check = check_of(&error);
             let verdict = if check == Check::Tsig { Verdict::Wrong } else { least };
@@ -165,6 +169,19 @@ fn verified(backend: &Rfc2136, server: SocketAddr) -> Option<Finding> {
     Some(
         Finding::fine(Check::Tsig, format!("{key} is good for what {server} serves"))
             .because(["signed questions came back signed"]),
+    )
+}
+
+/// A server that does not answer the key, and says who does.
+fn hearsay(backend: &Rfc2136, server: SocketAddr) -> Option<Finding> {
+    let key = backend.key()?;
+    Some(
+        Finding::note(Check::Tsig, format!("{server} does not answer {key} as an authority, and only leads to the primary"))
+            .because([
+                "a cache does so, and a secondary that does not know the key",
+                "while the primary does not answer each pass fails, even where nothing is to be changed",
+            ])
+            .remedy(["give a secondary the key too; a cache need not be among `servers`"]),
     )
 }
 

@@ -53,9 +53,9 @@ impl Worker<'_> {
         let mut samples = Samples::default();
         samples.set(&BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
         samples.set(&START_TIME, &[], self.started);
-        // What may go wrong is told before it does: nobody sees a count's first step otherwise.
+        // Before anything happens: nobody sees a count's first step otherwise.
         for task in Job::ALL {
-            for outcome in [FAILED, BLOCKED, THROTTLED, TRAMPLED] {
+            for outcome in [DONE, FAILED, BLOCKED, THROTTLED, TRAMPLED] {
                 samples.set(&TASKS, &[word_of(task), outcome], 0);
             }
         }
@@ -131,14 +131,15 @@ fn word_of(job: Job) -> &'static str {
 
 fn word(outcome: &Outcome) -> &'static str {
     match outcome {
-        Outcome::Done | Outcome::Reloaded(_) => "done",
-        Outcome::Failed | Outcome::Interrupted => FAILED,
+        Outcome::Done | Outcome::Reloaded(_) => DONE,
+        Outcome::Failed | Outcome::Interrupted | Outcome::Refused => FAILED,
         Outcome::Blocked => BLOCKED,
         Outcome::Throttled => THROTTLED,
         Outcome::Trampled => TRAMPLED,
     }
 }
 
+const DONE: &str = "done";
 const FAILED: &str = "failed";
 const BLOCKED: &str = "blocked";
 const THROTTLED: &str = "throttled";

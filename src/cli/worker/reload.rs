@@ -47,7 +47,7 @@ impl Worker<'_> {
                 });
                 self.say_conditions(RELOAD, told);
                 let status = Some(self.status(&self.report.borrow()));
-                Performed { status, ..Performed::with(Outcome::Done) }
+                Performed { status, ..Performed::with(Outcome::Refused) }
             }
         }
     }

@@ -57,6 +57,7 @@ impl Worker<'_> {
             self.give_the_resolver_back().await;
         }
         if manager == Manager::None && !needs_list {
+            self.say_conditions(RESOLVE, []);
             return Performed::with(Outcome::Done);
         }
         let listed = match listing {
@@ -128,9 +129,11 @@ impl Worker<'_> {
     /// The configuration says that it is none of ours.
     async fn give_the_resolver_back(&self) {
         self.forget_the_resolver();
+        self.say_conditions(GUARD, []);
         if self.given_back.replace(true) {
             return;
         }
+        let mut failures = Vec::new();
         for (owner, outcome) in self.resolvers.restore().await {
             match outcome {
                 Ok(true) => tracing::info!(owner, "the resolver is as it was found"),
@@ -138,10 +141,11 @@ impl Worker<'_> {
                 Err(error) => {
                     // Asked for again with the next list.
                     self.given_back.set(false);
-                    self.say_conditions("give back", [in_full(&Failure::of(&error))]);
+                    failures.push(in_full(&Failure::of(&error)));
                 }
             }
         }
+        self.say_conditions("give back", failures);
     }
 
     /// At the end of the agent: what was set stays, and whoever owns the resolver may change it again.

@@ -81,7 +81,12 @@ impl Worker<'_> {
         part: &'static str,
         conditions: impl IntoIterator<Item = String>,
     ) {
-        let news = self.standing.borrow_mut().now(part, conditions);
+        let mut standing = self.standing.borrow_mut();
+        // The look never ends: what it meets is told, and is over, by it alone.
+        let is_known = |text: &String| part != LOOK && standing.meets(LOOK, text);
+        let conditions = conditions.into_iter().filter(|text| !is_known(text)).collect::<Vec<_>>();
+        let news = standing.now(part, conditions);
+        drop(standing);
         news.begun.iter().for_each(|text| tracing::warn!("{text}"));
         news.over.iter().for_each(|text| tracing::info!("over: {text}"));
     }

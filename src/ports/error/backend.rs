@@ -223,7 +223,7 @@ impl Situation for BackendError {
             Self::NoAnswer { .. } | Self::ZoneUnknown { .. } => {
                 "see that the servers run and that port 53 is open to them from here, UDP and TCP: `tagalong doctor` asks each".to_owned()
             }
-            Self::Failed { action, source } if action.contains(':') => no_way(source).to_owned(),
+            Self::Failed { action, source } if action.contains(':') => no_way(action, source),
             Self::Failed { .. } | Self::Conflict { .. } => return Vec::new(),
             Self::Throttled { .. } => THROTTLED.to_owned(),
             Self::NoServers { .. } => {
@@ -238,8 +238,9 @@ impl Situation for BackendError {
                  server claims"
             ),
             Self::BadTime { skew, .. } => format!(
-                "signatures allow 300 s; {} this host's clock (chrony, 169.254.169.123) or the server's",
-                if *skew > 0 { "move forward" } else { "move back" }
+                "signatures allow 300 s; one of the clocks is wrong: move this host's {} (chrony, 169.254.169.123), or the server's {}",
+                if *skew > 0 { "forward" } else { "back" },
+                if *skew > 0 { "back" } else { "forward" }
             ),
             Self::Refused { operation: "update", zone, .. } => format!(
                 "on BIND the zone needs `update-policy {{ grant KEY wildcard *.{zone} {}; }};`; on Knot \
@@ -272,6 +273,10 @@ impl Situation for BackendError {
             ),
             Self::NotAuth { zone, .. } => format!("send updates to the primary of {zone}, or create the zone there"),
             Self::NotZone { .. } => "the zone was cut while the change was on its way; see the delegations".to_owned(),
+            Self::Answered { rcode, operation: "query", zone, .. } if rcode == "SERVFAIL" => format!(
+                "the server's log says why: it has no zone that holds {zone} and reaches nobody to ask, as after a slip in the domain, or its zone has \
+                 expired or could not be loaded"
+            ),
             Self::Answered { rcode, .. } if rcode == "SERVFAIL" => {
                 "the server's log says why; Samba answers so where its policy forbids the change".to_owned()
             }

@@ -102,9 +102,7 @@ impl Situation for KeyError {
                 "put it there, or say where it is: `key_file`, `key_credential`, `key_parameter` or `key_secret`".to_owned(),
             ],
             Self::Unreadable { .. } => vec!["run it as root, or let root read it: `ls -l` says who may".to_owned()],
-            Self::Failed { source, .. } => {
-                vec![format!("{}; and that the instance has a role", no_way(source))]
-            }
+            Self::Failed { action, source } => vec![no_way(action, source)],
             Self::Throttled { .. } => vec![THROTTLED.to_owned()],
         }
     }

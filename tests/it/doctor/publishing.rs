@@ -1,9 +1,11 @@
 //! Publishing: names, zones and their primaries, signatures. The servers are real `named`s and the sandbox's.
 
+use std::fs;
+
 use sandbox::{
     black_hole::BlackHole,
     dns::{Server, Zones},
-    fault::Fault,
+    fault::{Fault, Service},
     instance::DEFAULT_VPC,
     zone::Zone,
 };
@@ -73,7 +75,7 @@ fn a_clock_that_is_wrong_is_told_with_the_skew() {
     let host = healthy();
     host.servers[0].clock_skew(4000);
     let words =
-        ["(BADTIME): its clock is ", " s ahead of ours", "signatures allow 300 s; move forward"];
+        ["(BADTIME): its clock is ", " s ahead of ours", "move this host's forward (chrony"];
     finds(&host.lab, 1, "tsig", "wrong", &words);
     let run = host.lab.tagalong(&["doctor", "--json"]).expect_code(1);
     // The other server is asked for itself, and its clock is right.
@@ -146,6 +148,26 @@ fn servers_that_are_silent_or_refuse_are_told_each_for_itself() {
     failing.fault(Fault { fail: Some(500), ..Fault::default() });
     host.publish_at(&format!("[\"{}\"]", failing.addr()), "");
     finds(&host.lab, 1, "zone", "wrong", &["SERVFAIL", "the server's log says why"]);
+}
+
+#[test]
+fn whether_ec2_tells_who_still_exists_is_asked_where_only_that_needs_it() {
+    let host = healthy();
+    let with = |record: &str| {
+        host.publish_at(&format!("[\"{}\"]", host.servers[0].addr()), "manager = \"none\"\n");
+        let config = fs::read_to_string(host.lab.path("config.toml")).unwrap();
+        let record = format!("[[record]]\n{record}\n");
+        host.lab.file("config.toml", &config.replacen("[[record]]\n", &record, 1));
+    };
+    with("");
+    finds(&host.lab, 0, "ec2", "fine", &["ec2:DescribeInstances is answered", "still exists"]);
+    host.lab.world.faults().set(Service::Ec2, Fault { fail: Some(500), ..Fault::default() });
+    // A reverse name may be taken over from whoever had the address before.
+    finds(&host.lab, 0, "ec2", "note", &["ec2:DescribeInstances failed", "still exists"]);
+    with("conflict = \"take-over-if-gone\"");
+    finds(&host.lab, 1, "ec2", "wrong", &["ec2:DescribeInstances failed", "still exists"]);
+    with("reverse = false");
+    finds(&host.lab, 0, "ec2", "fine", &["not needed", "no backend looks for its servers"]);
 }
 
 #[test]

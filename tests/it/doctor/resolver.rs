@@ -91,6 +91,20 @@ fn a_server_that_is_in_use_and_not_listed_is_told() {
 }
 
 #[test]
+fn what_a_resolver_that_is_left_alone_costs_is_told_without_remedies_that_are_ours() {
+    let host = healthy();
+    host.configure("manager = \"none\"\n");
+    let stranger = Server::start(own_address(), vec![Zone::new(".")], vec![]).unwrap();
+    let file = resolv_conf(&[stranger.addr(), host.servers[0].addr()]);
+    host.lab.file("root/etc/resolv.conf", &file);
+    let words =
+        [&*format!("{} in use, and does not know ", stranger.addr().ip()), "let the resolver ask"];
+    finds(&host.lab, 0, "server", "note", &words);
+    let words = ["answers; if it were dead", "`options timeout:1 attempts:2` in resolv.conf"];
+    finds(&host.lab, 0, "first_server", "note", &words);
+}
+
+#[test]
 fn servers_that_are_all_dead_are_wrong() {
     let host = healthy();
     host.servers.iter().for_each(|server| server.fault(Fault { drop: true, ..Fault::default() }));
@@ -149,7 +163,9 @@ fn the_owner_is_told_with_its_clues_and_with_what_keeps_us_from_it() {
     // As root, and where the file system knows of it.
     if chattr("+i").is_ok_and(|status| status.success()) {
         let run = host.lab.tagalong(&["doctor"]);
+        let planned = host.lab.tagalong(&["plan"]);
         assert!(chattr("-i").unwrap().success());
+        planned.expect_code(1).says(&["cannot write /etc/resolv.conf", "lsattr"]);
         run.expect_code(1).prints(&[
             "it cannot be written",
             "it is immutable (chattr +i)",
@@ -166,8 +182,11 @@ fn a_file_that_cannot_be_written_is_wrong() {
     let host = healthy();
     let etc = host.lab.path("root/etc");
     let script = "mount --bind \"$1\" \"$1\" && mount -o remount,bind,ro \"$1\"";
-    let run = crate::support::mounted(&host.lab, script, &[etc.to_str().unwrap()], &["doctor"]);
-    run.expect_code(1).prints(&[
+    let mounted =
+        |verb| crate::support::mounted(&host.lab, script, &[etc.to_str().unwrap()], &[verb]);
+    host.lab.file("root/etc/resolv.conf", &resolv_conf(&[own_address()]));
+    mounted("plan").expect_code(1).says(&["cannot write /etc/resolv.conf", "read-only filesystem"]);
+    mounted("doctor").expect_code(1).prints(&[
         "owner         wrong: resolv-conf, and it cannot be written",
         "because: its file system is read-only",
         "hint: let the file be on a file system that can be written",

@@ -53,6 +53,15 @@ fn a_named_secondary_leads_to_its_primary_by_the_name_in_the_soa() {
     drop(secondary);
     let status = lab.tagalong(&["status"]).expect_code(0);
     status.prints(&[&format!("{second} does not tell\n")]);
+
+    // One that does not know the key is neither said to take it, nor to be as dead as its primary.
+    let secondary = Named::secondary(primary.addr, &zones, "");
+    until("it has the zone", || !dig(secondary.addr, NAME, "A").is_empty());
+    let leads = format!("{second} does not answer agent-key. (hmac-sha256) as an authority");
+    lab.tagalong(&["doctor"]).prints(&[&leads, "give a secondary the key too"]);
+    drop(primary);
+    let doctor = lab.tagalong(&["doctor"]).prints(&[&leads]);
+    assert!(!doctor.stdout.contains(&format!("{second} does not answer\n")), "{doctor}");
 }
 
 #[test]

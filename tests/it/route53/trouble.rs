@@ -216,5 +216,8 @@ fn a_name_that_no_zone_holds_is_said() {
 fn an_instance_without_a_role_says_that_it_has_no_credentials() {
     let lab = lab();
     lab.world.update_instance(US, |host| host.role = None);
-    lab.once_fails().says(&["the instance has no instance profile"]);
+    lab.once_fails().says(&[
+        "the instance has no instance profile",
+        "hint: attach an instance profile whose role may call route53:",
+    ]);
 }
