@@ -64,7 +64,9 @@ fn complete(args: &Args) -> Result<(Settings, Option<Facts>), Vec<ConfigError>> 
 
 fn iam_policy(config: &Config, facts: Option<&Facts>) {
     let partition = facts.map_or("aws", |facts| &facts.identity.partition);
-    let tags = facts.map_or(TagSource::Unavailable, |facts| facts.tags.source);
+    // Tags that the metadata cannot hold, which EC2 did not give either, are needed all the same.
+    let read = facts.filter(|facts| facts.tags.unread.is_none());
+    let tags = read.map_or(TagSource::Unavailable, |facts| facts.tags.source);
     let policy = Policy::of(config, partition, tags);
     if policy.statement.is_empty() {
         print::notice("this configuration calls nothing of AWS");

@@ -102,6 +102,11 @@ fn tags_that_the_metadata_hold_need_nothing_of_ec2() {
     lives_by_its_policy(&lab);
     let with = grant(&lab);
     assert_eq!(without.difference(&with).collect::<Vec<_>>(), ["ec2:DescribeTags"]);
+    // A key that they cannot hold is EC2's to tell, which does not.
+    let config = std::fs::read_to_string(lab.path("config.toml")).unwrap();
+    lab.file("config.toml", &config.replace("{tag:Name}", "{tag:Host name}"));
+    lab.world.set_denied_actions(["ec2:DescribeTags"]);
+    assert_eq!(grant(&lab), without);
 }
 
 #[test]

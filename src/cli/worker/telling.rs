@@ -82,8 +82,10 @@ impl Worker<'_> {
         conditions: impl IntoIterator<Item = String>,
     ) {
         let mut standing = self.standing.borrow_mut();
-        // The look never ends: what it meets is told, and is over, by it alone.
-        let is_known = |text: &String| part != LOOK && standing.meets(LOOK, text);
+        // The look never ends: what it has told is told, and is over, by it alone.
+        let is_known = |text: &String| {
+            part != LOOK && standing.meets(LOOK, text) && !standing.meets(part, text)
+        };
         let conditions = conditions.into_iter().filter(|text| !is_known(text)).collect::<Vec<_>>();
         let news = standing.now(part, conditions);
         drop(standing);
