@@ -106,10 +106,10 @@ impl Reaping<'_> {
                 Err(error) => reaped.failures.push(Failure::of(&error)),
             }
         }
-        let mut owners = BTreeSet::new();
-        for records in read.values() {
-            owners.extend(owned(records).into_keys().filter(|owner| owner != self.us));
-        }
+        let marked = read.iter().map(|(zone, records)| (zone, owned(records)));
+        let mut marked = marked.collect::<BTreeMap<_, _>>();
+        let owners = marked.values().flat_map(BTreeMap::keys).filter(|owner| *owner != self.us);
+        let owners = owners.cloned().collect::<BTreeSet<_>>();
         reaped.owners = owners.len();
         if owners.is_empty() {
             return reaped;
@@ -146,13 +146,14 @@ impl Reaping<'_> {
             let since = known.get(&owner.to_string()).copied().unwrap_or(now);
             let left = self.grace.as_secs().saturating_sub(now.saturating_sub(since));
             if left > 0 {
-                let names = read.values().filter_map(|records| owned(records).remove(&owner));
+                let names = marked.values_mut().filter_map(|names| names.remove(&owner));
                 let names = names.flatten().collect();
                 reaped.waiting.push(Waiting { owner, left, names });
                 continue;
             }
             for (zone, records) in &read {
-                for name in owned(records).remove(&owner).unwrap_or_default() {
+                let names = marked.get_mut(zone).and_then(|names| names.remove(&owner));
+                for name in names.unwrap_or_default() {
                     match removal(zone, &name, &owner, records) {
                         Some(change) => {
                             let owner = owner.clone();
